@@ -1,0 +1,92 @@
+//! What each role sees of an agent (design, section 8, "Roles").
+//!
+//! What is shown is built up from what may be seen, never cut down to it, so that a field added later is hidden until it is given
+//! its place here.
+
+use crate::agent::{Agent, AgentSpec, EnvValue, Metadata};
+use crate::wire::MASK;
+
+use super::auth::Role;
+use super::query::Query;
+use super::refusal::{Answer, Refusal};
+
+/// A role's eyes.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    role: Role,
+    reveal: bool,
+}
+
+impl View {
+    /// The view that a request asks for. `?reveal=env` shows an admin the values.
+    pub(super) fn of(role: &Role, query: &Query) -> Answer<Self> {
+        let reveal = match query.text("reveal") {
+            None => false,
+            Some("env") => true,
+            Some(_) => return Err(Refusal::bad("'reveal' takes 'env' alone")),
+        };
+        if reveal && *role == Role::Viewer {
+            return Err(Refusal::forbidden(
+                "a viewer sees the names of environment variables, never their values",
+            ));
+        }
+        Ok(Self {
+            role: role.clone(),
+            reveal,
+        })
+    }
+
+    /// Whether it shows the values of an agent's environment.
+    pub(super) fn reveals(&self, agent: &Agent) -> bool {
+        match &self.role {
+            Role::Admin => self.reveal,
+            Role::Agent(uid) => *uid == agent.metadata.uid,
+            Role::Viewer => false,
+        }
+    }
+
+    /// An agent as this view shows it.
+    pub(super) fn show(&self, agent: Agent) -> Agent {
+        match &self.role {
+            Role::Admin if self.reveal => agent,
+            Role::Admin => masked(agent),
+            Role::Agent(uid) if *uid == agent.metadata.uid => agent,
+            Role::Agent(_) | Role::Viewer => outline(agent),
+        }
+    }
+}
+
+fn masked(mut agent: Agent) -> Agent {
+    agent.spec = AgentSpec {
+        env: names(&agent.spec),
+        ..agent.spec
+    };
+    agent
+}
+
+/// Names, labels, status, upstreams and the names of environment variables; of the spec, what the status is read beside.
+fn outline(agent: Agent) -> Agent {
+    Agent {
+        metadata: Metadata {
+            annotations: Default::default(),
+            finalizers: Vec::new(),
+            ..agent.metadata
+        },
+        spec: AgentSpec {
+            env: names(&agent.spec),
+            replicas: agent.spec.replicas,
+            state: agent.spec.state,
+            port: agent.spec.port,
+            ..AgentSpec::default()
+        },
+        status: agent.status.without_lines(),
+        ..agent
+    }
+}
+
+fn names(spec: &AgentSpec) -> std::collections::BTreeMap<String, EnvValue> {
+    spec.env
+        .keys()
+        .map(|name| (name.clone(), EnvValue::from(MASK)))
+        .collect()
+}

@@ -1,0 +1,274 @@
+//! One server hands over to the next on the same data folder: `serve --takeover`.
+//!
+//! The running server listens on a socket in its data folder. The next one connects and gets, as file descriptors, the folder's
+//! lock and every listening socket; it starts whole and says that it is ready; then the first one stops accepting, gives up the
+//! lease, says so, and ends when what is in flight with it has finished. Until the word `ready` nothing has changed for the
+//! first one: if the other end of the connection is closed, it goes on.
+
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
+use tokio::io::Interest;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+/// The socket's name in the data folder; nobody else may enter that.
+const SOCKET: &str = "handover.sock";
+/// What the next server says first: that it speaks as we do.
+const HELLO: &[u8] = b"agentainer handover 1\n";
+/// Goes with the descriptors.
+const HERE: &[u8] = b"here\n";
+/// The next server is up.
+const READY: &[u8] = b"ready\n";
+/// It may accept and act.
+const GO: &[u8] = b"go\n";
+/// How long each word may take, but the one that the next server has started.
+const WORD: Duration = Duration::from_secs(10);
+/// How long the next server may take to start.
+const START: Duration = Duration::from_secs(90);
+/// The most descriptors in one message (unix(7): SCM_MAX_FD is 253).
+const MOST: usize = 64;
+
+/// Where the next server knocks.
+#[derive(Debug)]
+pub(super) struct Door(UnixListener);
+
+impl Door {
+    /// Opens it in a data folder whose lock is ours; an earlier one there is nobody's any more.
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(SOCKET);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)
+            .with_context(|| format!("{} cannot be listened on", path.display()))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Self(listener))
+    }
+
+    /// Waits for a server that took all that `give` gave and is ready. One that fails meanwhile leaves no trace.
+    pub(super) async fn next(&self, give: impl Fn() -> std::io::Result<Vec<OwnedFd>>) -> Successor {
+        loop {
+            let given = async {
+                let (stream, _) = self.0.accept().await?;
+                tracing::info!("another server asks to take over");
+                let given = offer(stream, &give).await?;
+                Ok::<_, anyhow::Error>(given)
+            };
+            match given.await {
+                Ok(successor) => return successor,
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "the other server did not take over: this one goes on"
+                    );
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn offer(
+    stream: UnixStream,
+    give: &impl Fn() -> std::io::Result<Vec<OwnedFd>>,
+) -> Result<Successor> {
+    expect(&stream, HELLO, WORD).await?;
+    let all = give()?;
+    let all: Vec<BorrowedFd<'_>> = all.iter().map(|one| one.as_fd()).collect();
+    if all.len() > MOST {
+        bail!("there are more listening sockets than one message carries");
+    }
+    timeout(WORD, stream.writable()).await??;
+    stream.try_io(Interest::WRITABLE, || {
+        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&all));
+        sendmsg(
+            &stream,
+            &[IoSlice::new(HERE)],
+            &mut control,
+            SendFlags::empty(),
+        )
+        .map_err(std::io::Error::from)
+    })?;
+    expect(&stream, READY, START).await?;
+    Ok(Successor(stream))
+}
+
+/// The server that takes over and waits for our word.
+#[derive(Debug)]
+pub(super) struct Successor(UnixStream);
+
+impl Successor {
+    /// It may accept and act from now on.
+    pub(super) async fn go(self) {
+        if let Err(error) = say(&self.0, GO).await {
+            tracing::warn!(%error, "the server that takes over has gone");
+        }
+    }
+}
+
+/// What a server that takes over has got.
+#[derive(Debug)]
+pub(super) struct Inheritance {
+    pub(super) lock: File,
+    pub(super) sockets: Vec<TcpListener>,
+    pub(super) predecessor: Predecessor,
+}
+
+/// The server that hands over to us.
+#[derive(Debug)]
+pub(super) struct Predecessor(UnixStream);
+
+impl Predecessor {
+    /// We are up: waits until it has let go of everything, or is no more.
+    pub(super) async fn relieve(self) -> Result<()> {
+        say(&self.0, READY)
+            .await
+            .context("the server that was to hand over is gone; start again")?;
+        // Without its word it died: the sockets and the lock are ours all the same.
+        let _ = expect(&self.0, GO, WORD).await;
+        Ok(())
+    }
+}
+
+/// Asks the server that runs on a data folder to hand over; `None`: none answers there.
+///
+/// # Errors
+/// When one answers and does not do so.
+pub(super) async fn ask(folder: &Path) -> Result<Option<Inheritance>> {
+    let Ok(stream) = UnixStream::connect(folder.join(SOCKET)).await else {
+        return Ok(None);
+    };
+    say(&stream, HELLO).await?;
+    let fds = timeout(WORD, receive(&stream))
+        .await
+        .context("the running server does not hand over; is it handing over to another one?")??;
+    let mut fds = fds.into_iter();
+    let lock = fds
+        .next()
+        .context("the running server does not hand over; `agentainer stop --all` ends it")?;
+    Ok(Some(Inheritance {
+        lock: File::from(lock),
+        sockets: fds.map(TcpListener::from).collect(),
+        predecessor: Predecessor(stream),
+    }))
+}
+
+async fn receive(stream: &UnixStream) -> Result<Vec<OwnedFd>> {
+    loop {
+        stream.readable().await?;
+        let mut fds = Vec::new();
+        let received = stream.try_io(Interest::READABLE, || {
+            let mut bytes = [0_u8; HERE.len()];
+            let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut slices = [IoSliceMut::new(&mut bytes)];
+            recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(all) = message {
+                    fds.extend(all);
+                }
+            }
+            Ok(())
+        });
+        match received {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            other => {
+                other?;
+                return Ok(fds);
+            }
+        }
+    }
+}
+
+async fn say(stream: &UnixStream, word: &[u8]) -> std::io::Result<()> {
+    let mut rest = word;
+    while !rest.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(rest) {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn expect(stream: &UnixStream, word: &[u8], within: Duration) -> Result<()> {
+    let heard = async {
+        let mut heard: Vec<u8> = Vec::new();
+        while heard.len() < word.len() {
+            stream.readable().await?;
+            let mut bytes = vec![0_u8; word.len() - heard.len()];
+            match stream.try_read(&mut bytes) {
+                Ok(0) => bail!("the other server closed the connection"),
+                Ok(count) => heard.extend(bytes.iter().take(count)),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(heard)
+    };
+    let heard = timeout(within, heard)
+        .await
+        .context("the other server took too long")??;
+    if heard != word {
+        bail!("the other server speaks another language; is it of another version?");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn socket() -> (TcpListener, std::net::SocketAddr) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    #[tokio::test]
+    async fn lock_and_sockets_are_handed_over_and_one_that_fails_to_start_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(ask(folder.path()).await.unwrap().is_none());
+        let door = Door::open(folder.path()).unwrap();
+        let lock = File::create(folder.path().join("lock")).unwrap();
+        let ((one, first), (two, second)) = (socket(), socket());
+        let give = || {
+            Ok(vec![
+                lock.as_fd().try_clone_to_owned()?,
+                one.as_fd().try_clone_to_owned()?,
+                two.as_fd().try_clone_to_owned()?,
+            ])
+        };
+        let asks = async {
+            // One that dies before it is ready.
+            drop(ask(folder.path()).await.unwrap().unwrap());
+            let got = ask(folder.path()).await.unwrap().unwrap();
+            let addresses = got.sockets.iter().map(|one| one.local_addr().unwrap());
+            assert_eq!(addresses.collect::<Vec<_>>(), [first, second]);
+            got.predecessor.relieve().await.unwrap();
+        };
+        let gives = async { door.next(give).await.go().await };
+        let both = async { tokio::join!(asks, gives) };
+        timeout(Duration::from_secs(20), both).await.unwrap();
+        // A door of a server that is no more is replaced.
+        Door::open(folder.path()).unwrap();
+    }
+}

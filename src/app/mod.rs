@@ -1,0 +1,21 @@
+//! The composition root: builds every part, starts them in order, ends them in the other.
+//!
+//! The one place that knows all parts. Owns the data folder, the identity of the cluster, the life of the Redis
+//! children and of the listeners. `main` calls it; nobody else does.
+
+mod container;
+mod data_folder;
+mod detach;
+mod doors;
+mod down;
+mod handover;
+mod identity;
+mod network;
+mod redises;
+mod serve;
+mod snapshot;
+mod succession;
+mod upkeep;
+
+pub use self::down::stop_all;
+pub use self::serve::serve;

@@ -1,0 +1,436 @@
+//! `agentainer serve`: from a configuration to a running server, and to its end.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::data_folder::{self, DataFolder};
+use super::doors::{listen, with_via};
+use super::handover::Door;
+use super::identity::identify;
+use super::snapshot::Keeper;
+use super::{container, detach, handover, network, redises, succession, upkeep};
+use crate::agent::{ClusterId, Uid};
+use crate::api::auth::files::Secrets;
+use crate::api::{self, ApiState};
+use crate::cli;
+use crate::config::{AgentsRedis, ServeConfig, Switch};
+use crate::endpoints::{self, Endpoints, Holding};
+use crate::front::{self, Front};
+use crate::observed::ContainerState;
+use crate::probe::Prober;
+use crate::proxy::{self, Proxy};
+use crate::reconcile::{self, Board, Injection, Parts, Settings};
+use crate::recover::{Recovery, SnapshotFolder};
+use crate::redis_server::agents_folder;
+use crate::runtime::docker::{DockerRuntime, subnet};
+use crate::runtime::{ContainerRuntime, RuntimeSettings};
+use crate::store::MemberId;
+use crate::tokens::agent_token;
+use crate::wire::RecoverOutcome;
+
+/// How long requests in flight may take to finish after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long a connection without a request may have for one more after SIGTERM.
+const IDLE: Duration = Duration::from_secs(1);
+/// The same two after another server took over: nobody waits for us then.
+const LONG_DRAIN: Duration = Duration::from_secs(600);
+const LONG_IDLE: Duration = Duration::from_secs(10);
+/// How long the engine may take to tell whether a container has its address still.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long a pass that runs may take to finish after SIGTERM; what it leaves undone the next server does.
+const LAST_PASSES: Duration = Duration::from_secs(15);
+
+/// Runs the server until SIGTERM or SIGINT; with `--detach`, starts it in the background and returns when it answers.
+///
+/// # Errors
+/// When the data folder, the control Redis or the loopback port cannot be had: each with its remedy. A missing Docker
+/// is no error; the server waits for it.
+pub async fn serve(config: ServeConfig) -> Result<()> {
+    let path = config.data_dir.clone().unwrap_or_else(cli::data_dir);
+    if config.detach {
+        return start_detached(&path, &config).await;
+    }
+    detach::leave_session();
+    upkeep::allow_many_files();
+    let inheritance = match config.takeover {
+        true => handover::ask(&path).await?,
+        false => None,
+    };
+    let (folder, inherited) = match inheritance {
+        Some(got) => {
+            let folder = DataFolder::adopt(path, got.lock)?;
+            (folder, Some((got.sockets, got.predecessor)))
+        }
+        None => {
+            let folder = DataFolder::open(path)?;
+            folder.keep_network(&config.network)?;
+            (folder, None)
+        }
+    };
+    let (sockets, predecessor) = inherited.unzip();
+    let shutdown = CancellationToken::new();
+    let observing = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let board = Board::default();
+
+    let in_container = container::own_container();
+    let control = redises::Control::start(&config, &folder, in_container.is_some()).await?;
+    let named = config.cluster.clone().map(ClusterId);
+    let (cluster, epoch) = identify(&folder, control.store.as_ref(), named).await?;
+    let mut secrets = Secrets::load_or_create(folder.path())?;
+    let shared = upkeep::shared_key(control.store.as_ref(), &secrets.key)
+        .await
+        .context("the key of agents' tokens cannot be had from the control Redis")?;
+    secrets.adopt_key(folder.path(), shared)?;
+    let default_token = config
+        .default_token
+        .map_or(in_container.is_none(), |switch| switch == Switch::On);
+    let tokens = secrets.tokens(default_token);
+
+    let runtime: Arc<dyn ContainerRuntime> = Arc::new(DockerRuntime::connect(
+        config.docker_host.as_deref(),
+        runtime_settings(&config, &folder, &cluster),
+    )?);
+    let recovery = Recovery {
+        store: Arc::clone(&control.store),
+        runtime: Arc::clone(&runtime),
+        snapshot: SnapshotFolder::of(folder.path()),
+    };
+    if config.recover {
+        recover(&recovery).await?;
+    }
+    let endpoints = Arc::new(Endpoints::default());
+    endpoints.check_with(still_there(&runtime));
+    let handle: Arc<OnceLock<reconcile::Handle>> = Arc::default();
+    let wake = {
+        let handle = Arc::clone(&handle);
+        move |name: &crate::names::AgentName| {
+            if let Some(handle) = handle.get() {
+                handle.wake(name);
+            }
+        }
+    };
+    let parts = Parts {
+        store: Arc::clone(&control.store),
+        runtime: Arc::clone(&runtime),
+        endpoints: Arc::clone(&endpoints),
+        prober: Arc::new(Prober::new(Arc::new(wake.clone()))),
+        board: board.clone(),
+    };
+    // Before the first request: an agent that exists is never a 404, however early one asks for it.
+    for agent in control
+        .store
+        .list()
+        .await
+        .context("the control Redis does not answer")?
+        .agents
+    {
+        endpoints.announce(&agent.metadata.name, &agent.metadata.uid, &agent.spec.proxy);
+    }
+    let keeper = Keeper {
+        folder: recovery.snapshot.clone(),
+        cluster: cluster.clone(),
+        store: Arc::clone(&control.store),
+        board: board.clone(),
+    };
+    let member = MemberId::new_run(&folder.server_id()?);
+    let mut settings = reconcile_settings(&config, (cluster, epoch), member, &secrets);
+    settings.succeeds = predecessor.is_some();
+    let (reconciler, reconciling) = reconcile::run(parts, settings, observing.clone());
+    // Set once; nobody asked before.
+    let _ = handle.set(reconciler.clone());
+
+    let is_ours = {
+        let tokens = tokens.clone();
+        move |value: &http::HeaderValue| tokens.is_ours(value)
+    };
+    let proxy = Arc::new(Proxy::new(
+        Arc::clone(&endpoints),
+        Arc::new(is_ours),
+        proxy::Settings::default(),
+    ));
+    let mut api = ApiState::new(Arc::clone(&control.store), Arc::clone(&runtime), tokens);
+    api.wake = Arc::new(wake);
+    api.former_life = Arc::new({
+        let reconciler = reconciler.clone();
+        move |name| reconciler.former_life(name)
+    });
+    api.recovery = Some(recovery.clone());
+    api.looked_at = Arc::new({
+        let reconciler = reconciler.clone();
+        move |name| reconciler.looked_at(name)
+    });
+    api.shutdown = shutdown.clone();
+    api.host_conditions = Arc::new({
+        let board = board.clone();
+        move || board.list()
+    });
+    api.allowed_hosts = Arc::new({
+        let listened = config
+            .listen
+            .iter()
+            .filter(|address| !address.ip.is_unspecified())
+            .map(|address| address.ip.to_string());
+        let extra: Vec<String> = config.allow_host.iter().cloned().chain(listened).collect();
+        let network = reconciler.network();
+        move || {
+            let gateway = network
+                .borrow()
+                .as_ref()
+                .and_then(|network| network.gateway)
+                .map(|ip| ip.to_string());
+            extra.iter().cloned().chain(gateway).collect()
+        }
+    });
+    let router = api::router(api).layer(axum::middleware::map_request(with_via));
+    let mut front = Front::<Router>::new(Arc::clone(&proxy), router, front::Limits::default());
+    if let Some(sockets) = sockets {
+        front = front.inherit(sockets);
+    }
+    let front = Arc::new(front);
+    listen(&front, &config, in_container.is_some())?;
+
+    let mut reconciling = tokio::spawn(reconciling);
+    let follower = network::Follower {
+        front: Arc::clone(&front),
+        agents_redis: redises::AgentsRedisKeeper::new(&config, &folder),
+        board,
+        runtime,
+        own_container: in_container,
+        port: config.port,
+    };
+    tasks.spawn(follower.follow(reconciler.network(), shutdown.clone()));
+    tasks.spawn(keeper.keep(reconciler.agents().clone(), shutdown.clone()));
+    tasks.spawn(upkeep::keep_time(shutdown.clone()));
+    tasks.spawn(upkeep::keep_key(
+        Arc::clone(&control.store),
+        secrets.key.clone(),
+        shutdown.clone(),
+    ));
+    if let Some(predecessor) = predecessor {
+        succession::prepare(&endpoints, &front, reconciler.network()).await?;
+        // The last that may fail: after our word nobody else serves.
+        folder.keep_network(&config.network)?;
+        predecessor.relieve().await?;
+        front.open_doors();
+        reconciler.lead();
+        if let Err(error) = folder.claim() {
+            let error = format!("{error:#}");
+            tracing::warn!(
+                error,
+                "the data folder's lock names the former server still"
+            );
+        }
+    }
+    let door = Door::open(folder.path())
+        .inspect_err(|error| {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "no other server can take over from this one"
+            )
+        })
+        .ok();
+    let successor = async {
+        match &door {
+            Some(door) => door.next(|| succession::estate(&folder, &front)).await,
+            None => std::future::pending().await,
+        }
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), port = config.port, data = %folder.path().display(), "serving");
+
+    let successor = tokio::select! {
+        biased;
+        end = wait_for_the_end() => { end?; None }
+        // It ends by shutdown alone; without it nothing would be mended any more, so that a restart is better.
+        ended = &mut reconciling => anyhow::bail!("the reconcile loop ended by itself: {ended:?}"),
+        successor = successor => Some(successor),
+    };
+    shutdown.cancel();
+    tasks.close();
+    let handed_over = successor.is_some();
+    let (within, idle) = match successor {
+        None => {
+            tracing::info!("ending: no new connections, what is in flight finishes");
+            front.close();
+            reconciler.resign().await;
+            (DRAIN, IDLE)
+        }
+        Some(successor) => {
+            tracing::info!(
+                "handing over: another server accepts from now on, what is in flight finishes here"
+            );
+            front.let_go();
+            // Its Redis servers and its folder are the other's to keep from now on.
+            drop((control, folder, door));
+            reconciler.resign().await;
+            successor.go().await;
+            (LONG_DRAIN, LONG_IDLE)
+        }
+    };
+    let until = tokio::time::Instant::now() + within;
+    let finishing = async {
+        let finished = front.finish(within, idle).await;
+        // After the connections: a tunnel may begin on one until it is closed.
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        proxy.drain(left).await;
+        finished
+    };
+    let finished = tokio::select! {
+        biased;
+        finished = finishing => finished,
+        _ = wait_for_the_end(), if handed_over => false,
+    };
+    // Until now it observed, and told the server that leads what was in flight.
+    observing.cancel();
+    let passes = tokio::time::timeout(LAST_PASSES, reconciling).await;
+    let _ = tokio::time::timeout(LAST_PASSES, tasks.wait()).await;
+    tracing::info!(
+        finished,
+        passes_finished = passes.is_ok(),
+        "ended; agents run on"
+    );
+    Ok(())
+}
+
+/// `--recover`: what the store lost is there again before anybody looks.
+async fn recover(recovery: &Recovery) -> Result<()> {
+    let response = recovery
+        .at_start()
+        .await
+        .context("--recover: nothing was changed")?;
+    for warning in &response.warnings {
+        tracing::warn!(warning, "recover");
+    }
+    for result in &response.results {
+        for warning in &result.warnings {
+            tracing::warn!(agent = %result.name, warning, "recover");
+        }
+        if result.outcome != RecoverOutcome::Unchanged {
+            tracing::info!(agent = %result.name, outcome = ?result.outcome, from = ?result.from, "recovered");
+        }
+    }
+    Ok(())
+}
+
+async fn start_detached(path: &std::path::Path, config: &ServeConfig) -> Result<()> {
+    let running = data_folder::holder(path);
+    let path = match running {
+        Some(_) if config.takeover => path.to_owned(),
+        Some(process) => anyhow::bail!(
+            "a server (process {process}) runs on the data folder {} already; `agentainer serve --detach --takeover` takes over \
+             from it and fails no request",
+            path.display()
+        ),
+        // Made with the right mode and given back at once: the server takes it.
+        None => DataFolder::open(path.to_owned())?.path().to_owned(),
+    };
+    let process = detach::start(&path, config.port, running.is_some()).await?;
+    println!(
+        "agentainer serves on http://localhost:{} (process {process}, log {}/server.log)",
+        config.port,
+        path.display()
+    );
+    Ok(())
+}
+
+fn runtime_settings(
+    config: &ServeConfig,
+    folder: &DataFolder,
+    cluster: &ClusterId,
+) -> RuntimeSettings {
+    RuntimeSettings {
+        cluster: cluster.clone(),
+        network: config.network.clone(),
+        allowed_host_paths: config.allow_host_path.clone(),
+        denied_host_paths: vec![
+            folder.path().to_owned(),
+            agents_folder(folder.path()),
+            // The engine's own: other containers' files, volumes and settings.
+            "/var/lib/docker".into(),
+            "/var/lib/containerd".into(),
+        ],
+    }
+}
+
+fn reconcile_settings(
+    config: &ServeConfig,
+    (cluster, epoch): (ClusterId, u64),
+    member: MemberId,
+    secrets: &Secrets,
+) -> Settings {
+    let key = secrets.key.clone();
+    let wanted = config.subnet;
+    let redis = match &config.agents_redis {
+        AgentsRedis::Own => Some(("host.docker.internal".to_owned(), config.agents_redis_port)),
+        AgentsRedis::Url(url) => redises::host_and_port(url),
+        AgentsRedis::Off => None,
+    };
+    Settings {
+        cluster,
+        member,
+        succeeds: false,
+        epoch,
+        concurrency: 8,
+        resync: Duration::from_secs(60),
+        host_resync: Duration::from_secs(15),
+        subnets: Arc::new(move || match wanted {
+            Some(subnet) => vec![subnet],
+            None => subnet::free_subnets(&subnet::host_routes())
+                .take(64)
+                .collect(),
+        }),
+        injection: Injection {
+            url: format!("http://host.docker.internal:{}", config.port),
+            redis,
+            token: Arc::new(move |uid: &Uid, epoch| agent_token(&key, uid, epoch)),
+        },
+        seed: seed(),
+    }
+}
+
+/// Asks the engine whether a container runs under an address now.
+fn still_there(runtime: &Arc<dyn ContainerRuntime>) -> Arc<endpoints::Check> {
+    let runtime = Arc::clone(runtime);
+    Arc::new(move |agent, container, address| {
+        let runtime = Arc::clone(&runtime);
+        Box::pin(async move {
+            let Ok(Ok(all)) = tokio::time::timeout(LOOK, runtime.list_agent(&agent)).await else {
+                return Holding::Silent;
+            };
+            let here = all.iter().find(|one| one.id == container);
+            let place = here.and_then(|one| one.attachment.as_ref()?.ip);
+            match here.map(|one| one.state) {
+                // Listed and not inspected in time.
+                Some(ContainerState::Unknown) => Holding::Silent,
+                Some(ContainerState::Running) if place == Some(address) => Holding::Has,
+                _ => Holding::HasNot,
+            }
+        })
+    })
+}
+
+/// Where this run's jitter begins.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one source of seeds; tests give their own"
+)]
+fn seed() -> u64 {
+    rand::random()
+}
+
+async fn wait_for_the_end() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

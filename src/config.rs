@@ -1,0 +1,354 @@
+//! The server's configuration: flags and environment, parsed without opening anything.
+//!
+//! Layer 0b. `app` opens what is named here; `cli` shows the flags' help.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+
+use crate::keys;
+
+/// How `agentainer serve` runs.
+#[derive(Args, Clone, Debug)]
+pub struct ServeConfig {
+    /// Where the server keeps its cluster id, keys, tokens and Redis [default: /var/lib/agentainer for root, else
+    /// ~/.local/share/agentainer].
+    #[arg(long, value_name = "DIR", env = "AGENTAINER_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// The port of the API and the proxy, on loopback and on the agents' gateway.
+    #[arg(long, default_value_t = keys::PORT, value_name = "PORT", env = "AGENTAINER_PORT")]
+    pub port: u16,
+
+    /// Listen on this address too, beside loopback and the gateway. May be repeated.
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        env = "AGENTAINER_LISTEN",
+        value_delimiter = ','
+    )]
+    pub listen: Vec<ListenAddress>,
+
+    /// A Host that management requests may name, beside loopback, the gateway and host.docker.internal. May be repeated.
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "AGENTAINER_ALLOW_HOST",
+        value_delimiter = ','
+    )]
+    pub allow_host: Vec<String>,
+
+    /// The agents' network.
+    #[arg(long, default_value = keys::NETWORK, value_name = "NAME", env = "AGENTAINER_NETWORK")]
+    pub network: String,
+
+    /// The subnet of the agents' network when it is made, a /20 [default: a free private one].
+    #[arg(long, value_name = "CIDR", env = "AGENTAINER_SUBNET")]
+    pub subnet: Option<ipnet::Ipv4Net>,
+
+    /// The engine's socket [default: unix:///var/run/docker.sock].
+    #[arg(long, value_name = "URL", env = "DOCKER_HOST")]
+    pub docker_host: Option<String>,
+
+    /// Let manifests name host folders below this one. May be repeated.
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "AGENTAINER_ALLOW_HOST_PATH",
+        value_delimiter = ','
+    )]
+    pub allow_host_path: Vec<PathBuf>,
+
+    /// An external control Redis [default: a Redis of our own on a private socket]. With a password rather by the variable:
+    /// others see a process' arguments.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "AGENTAINER_REDIS_URL",
+        hide_env_values = true
+    )]
+    pub redis_url: Option<String>,
+
+    /// The external control Redis' host, when no URL is given.
+    #[arg(long, value_name = "HOST", env = "AGENTAINER_REDIS_HOST", hide = true)]
+    pub redis_host: Option<String>,
+
+    /// The external control Redis' port.
+    #[arg(
+        long,
+        value_name = "PORT",
+        env = "AGENTAINER_REDIS_PORT",
+        default_value_t = 6379,
+        hide = true
+    )]
+    pub redis_port: u16,
+
+    /// The external control Redis' password.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "AGENTAINER_REDIS_PASSWORD",
+        hide = true,
+        hide_env_values = true
+    )]
+    pub redis_password: Option<String>,
+
+    /// Use an external control Redis although agents could reach it without a password.
+    #[arg(long, env = "AGENTAINER_ALLOW_OPEN_REDIS")]
+    pub allow_open_redis: bool,
+
+    /// The Redis that agents see at host.docker.internal:6379: one of our own, none, or the URL of yours.
+    #[arg(
+        long,
+        default_value = "own",
+        value_name = "own|off|URL",
+        env = "AGENTAINER_AGENTS_REDIS",
+        hide_env_values = true
+    )]
+    pub agents_redis: AgentsRedis,
+
+    /// The port of the agents' Redis on the gateway.
+    #[arg(long, default_value_t = keys::AGENTS_REDIS_PORT, value_name = "PORT", env = "AGENTAINER_AGENTS_REDIS_PORT")]
+    pub agents_redis_port: u16,
+
+    /// The well-known token agentainer-default-token, a viewer on loopback and the gateway [default: on; off in a
+    /// container].
+    #[arg(long, value_name = "on|off", env = "AGENTAINER_DEFAULT_TOKEN")]
+    pub default_token: Option<Switch>,
+
+    /// How the log is written.
+    #[arg(
+        long,
+        default_value = "text",
+        value_name = "FORMAT",
+        env = "AGENTAINER_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
+
+    /// Before anything else, make the agents again that the store lost: from the snapshot in the data folder, failing that from
+    /// their containers.
+    #[arg(long)]
+    pub recover: bool,
+
+    /// With --recover and a lost data folder: the id of the cluster whose containers are to be taken up again, which stands in
+    /// their label agentainer.dev/cluster. No other server may be running for it.
+    #[arg(long, value_name = "ID", requires = "recover")]
+    pub cluster: Option<String>,
+
+    /// Take over from the server that runs on the data folder, if one does: its listening sockets, its lock, its work. It ends
+    /// when what is in flight with it has finished; if this one does not start, it goes on.
+    #[arg(long)]
+    pub takeover: bool,
+
+    /// Start in the background, log to `<data-dir>/server.log`, and return when the server answers.
+    #[arg(long)]
+    pub detach: bool,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The Redis that agents see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentsRedis {
+    /// A child of ours at the gateway.
+    Own,
+    /// None.
+    Off,
+    /// Somebody's at this URL.
+    Url(String),
+}
+
+impl FromStr for AgentsRedis {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "own" => Ok(Self::Own),
+            "off" => Ok(Self::Off),
+            url if url.starts_with("redis://") || url.starts_with("rediss://") => {
+                Ok(Self::Url(url.to_owned()))
+            }
+            _ => Err("expected own, off or a redis:// URL".to_owned()),
+        }
+    }
+}
+
+/// An address with or without a port; without one it is the server's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port, if one was given.
+    pub port: Option<u16>,
+}
+
+impl ListenAddress {
+    /// With the server's own port where none was given.
+    pub fn or_port(self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or(port))
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Self {
+                ip: address.ip(),
+                port: Some(address.port()),
+            });
+        }
+        let bare = text.trim_start_matches('[').trim_end_matches(']');
+        let ip = bare.parse().map_err(|_| {
+            "expected an IP address, or address:port, such as 0.0.0.0 or [::]:8081".to_owned()
+        })?;
+        Ok(Self { ip, port: None })
+    }
+}
+
+/// The data folder when none is named: the system's for root, the user's own else.
+///
+/// `home` and `xdg_data_home` are the environment's variables of those names.
+pub fn default_data_dir(is_root: bool, home: Option<&str>, xdg_data_home: Option<&str>) -> PathBuf {
+    if is_root {
+        return PathBuf::from("/var/lib/agentainer");
+    }
+    match (xdg_data_home.filter(|dir| dir.starts_with('/')), home) {
+        (Some(data), _) => Path::new(data).join("agentainer"),
+        (None, Some(home)) => Path::new(home).join(".local/share/agentainer"),
+        (None, None) => PathBuf::from("/var/tmp/agentainer"),
+    }
+}
+
+impl ServeConfig {
+    /// The external control Redis' URL, from its own flag or put together from the seed's three variables; `None`: our
+    /// own Redis.
+    pub fn control_redis(&self) -> Option<String> {
+        if let Some(url) = &self.redis_url {
+            return Some(url.clone());
+        }
+        let host = self.redis_host.as_ref()?;
+        let password = self
+            .redis_password
+            .as_ref()
+            .map(|password| format!(":{}@", percent_encoded(password)));
+        Some(format!(
+            "redis://{}{host}:{}",
+            password.unwrap_or_default(),
+            self.redis_port
+        ))
+    }
+}
+
+/// A password as a URL's part (RFC 3986, section 2.1).
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            other => format!("%{other:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        config: ServeConfig,
+    }
+
+    fn parse(args: &[&str]) -> ServeConfig {
+        Line::try_parse_from(std::iter::once(&"serve").chain(args))
+            .unwrap()
+            .config
+    }
+
+    #[test]
+    fn without_flags_everything_is_our_own() {
+        let config = parse(&[]);
+        assert_eq!(
+            (config.port, config.network.as_str()),
+            (8081, "agentainer-network")
+        );
+        assert_eq!(config.control_redis(), None);
+        assert_eq!(config.agents_redis, AgentsRedis::Own);
+    }
+
+    #[test]
+    fn the_seeds_redis_variables_make_a_url() {
+        let config = parse(&["--redis-host", "redis", "--redis-password", "p@ss/word"]);
+        assert_eq!(
+            config.control_redis().unwrap(),
+            "redis://:p%40ss%2Fword@redis:6379"
+        );
+    }
+
+    #[test]
+    fn an_address_may_go_without_a_port() {
+        assert_eq!(
+            "0.0.0.0"
+                .parse::<ListenAddress>()
+                .unwrap()
+                .or_port(8081)
+                .to_string(),
+            "0.0.0.0:8081"
+        );
+        assert_eq!(
+            "[::]:9"
+                .parse::<ListenAddress>()
+                .unwrap()
+                .or_port(8081)
+                .to_string(),
+            "[::]:9"
+        );
+        assert_eq!(
+            "::".parse::<ListenAddress>()
+                .unwrap()
+                .or_port(8081)
+                .to_string(),
+            "[::]:8081"
+        );
+        assert!("here".parse::<ListenAddress>().is_err());
+    }
+
+    #[test]
+    fn the_data_folder_is_the_users_own_unless_root() {
+        assert_eq!(
+            default_data_dir(true, Some("/root"), None),
+            Path::new("/var/lib/agentainer")
+        );
+        assert_eq!(
+            default_data_dir(false, Some("/home/a"), None),
+            Path::new("/home/a/.local/share/agentainer")
+        );
+        assert_eq!(
+            default_data_dir(false, Some("/home/a"), Some("/d")),
+            Path::new("/d/agentainer")
+        );
+    }
+}

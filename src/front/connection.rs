@@ -1,0 +1,163 @@
+//! One client's connection: HTTP/1.1 or HTTP/2 in clear text, told apart by its first bytes, and each request's way to the
+//! proxy or the router.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::Either;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt as _};
+
+use super::{Connected, Limits};
+use crate::proxy::{Proxy, ProxyBody, path};
+
+/// How connections are told to end, one step after the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct End {
+    /// What is in flight may finish, and the client is told to come again by another connection.
+    pub(super) closing: CancellationToken,
+    /// Those on which nothing is in flight are closed.
+    pub(super) idle: CancellationToken,
+    /// All are closed.
+    pub(super) cut: CancellationToken,
+}
+
+impl End {
+    /// For one connection.
+    pub(super) fn child(&self) -> Self {
+        Self {
+            closing: self.closing.child_token(),
+            idle: self.idle.child_token(),
+            cut: self.cut.child_token(),
+        }
+    }
+}
+
+/// What all connections share.
+pub(super) struct Serve<R> {
+    proxy: Arc<Proxy>,
+    router: R,
+    http: Builder<TokioExecutor>,
+}
+
+impl<R> std::fmt::Debug for Serve<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Serve").finish_non_exhaustive()
+    }
+}
+
+impl<R> Serve<R> {
+    pub(super) fn new(proxy: Arc<Proxy>, router: R, limits: &Limits) -> Self {
+        let mut http = Builder::new(TokioExecutor::new());
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .max_headers(limits.headers)
+            // hyper refuses to go below 8 KiB.
+            .max_buf_size(limits.head_size.max(8192));
+        http.http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.head_size).unwrap_or(u32::MAX))
+            .keep_alive_interval(std::time::Duration::from_secs(30));
+        Self {
+            proxy,
+            router,
+            http,
+        }
+    }
+}
+
+impl<R, B> Serve<R>
+where
+    R: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    R::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Serves a connection to its end; once it is closing, to the end of what is in flight.
+    ///
+    /// HTTP/2 has a word for that (GOAWAY). A connection of HTTP/1.1 that is closed while nothing is in flight on it may meet
+    /// the client's next request on its way: so the next answer says `Connection: close`, and only one that stays without a
+    /// request is closed at last.
+    pub(super) async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        connected: Connected,
+        end: End,
+    ) {
+        let http2 = CancellationToken::new();
+        let service = hyper::service::service_fn(|request: Request<Incoming>| {
+            let (this, http2, closing) = (Arc::clone(&self), http2.clone(), end.closing.clone());
+            async move {
+                let is_http2 = request.version() == Version::HTTP_2;
+                if is_http2 && !http2.is_cancelled() {
+                    http2.cancel();
+                }
+                let mut response = this.answer(request, connected).await;
+                let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                if closing.is_cancelled() && !is_http2 && !switches {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let serving = self
+            .http
+            .serve_connection_with_upgrades(TokioIo::new(stream), service);
+        tokio::pin!(serving);
+        let ended = |served: Result<(), _>| {
+            if let Err(error) = served {
+                tracing::trace!(error, peer = %connected.peer, "connection broke off");
+            }
+        };
+        tokio::select! {
+            biased;
+            served = serving.as_mut() => return ended(served),
+            () = end.closing.cancelled() => {}
+        }
+        tokio::select! {
+            biased;
+            served = serving.as_mut() => return ended(served),
+            () = http2.cancelled() => {}
+            () = end.idle.cancelled() => {}
+        }
+        serving.as_mut().graceful_shutdown();
+        tokio::select! {
+            biased;
+            served = serving => ended(served),
+            () = end.cut.cancelled() => {}
+        }
+    }
+
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        connected: Connected,
+    ) -> Response<Either<ProxyBody, B>> {
+        if path::is_proxied(request.uri().path()) {
+            return self
+                .proxy
+                .call(request, connected.peer, connected.tls)
+                .await
+                .map(Either::Left);
+        }
+        request.extensions_mut().insert(connected);
+        match self.router.clone().oneshot(request).await {
+            Ok(response) => response.map(Either::Right),
+            Err(never) => match never {},
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The front end: listeners, connections, and who answers.
+//!
+//! Owns every public socket of the server. `/agent` and all below it go to the [`Proxy`] on hyper's own types; everything else
+//! goes to a router that `app` hands in, which finds [`Connected`] among the request's extensions. Knows nothing of either's
+//! insides. Listeners come and go at run time, since the gateway's address does.
+
+mod connection;
+mod listener;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use ipnet::Ipv4Net;
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use self::connection::{End, Serve};
+use self::listener::Bound;
+pub use self::listener::{BindError, ListenerKind};
+use crate::proxy::Proxy;
+
+/// How long a connection without a request may have for one more when the server ends.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Who is at the other end of a request, and where it came in. Among the extensions of every request that the router gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Our address that it called.
+    pub local: SocketAddr,
+    /// What kind of listener that is.
+    pub listener: ListenerKind,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
+
+/// What a front end lets in.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once by the agents' gateway, and as many by all other listeners, so that agents cannot keep people out; more
+    /// wait in the system's queue.
+    pub connections: usize,
+    /// From the first byte of a request (or the end of the one before) to the end of its head.
+    pub head_timeout: Duration,
+    /// The largest head, in bytes.
+    pub head_size: usize,
+    /// The most header fields.
+    pub headers: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            head_timeout: Duration::from_secs(60),
+            head_size: 128 * 1024,
+            headers: 128,
+            streams: 256,
+        }
+    }
+}
+
+/// The front end; `R` answers what the proxy does not.
+#[derive(Debug)]
+pub struct Front<R> {
+    serve: Arc<Serve<R>>,
+    bound: Mutex<Vec<Bound>>,
+    places: Arc<Semaphore>,
+    agents_places: Arc<Semaphore>,
+    tasks: TaskTracker,
+    end: End,
+    /// Cancelled: what listens is accepted from.
+    doors: CancellationToken,
+    /// Sockets of another process that listen already, by their address.
+    inherited: Mutex<BTreeMap<SocketAddr, std::net::TcpListener>>,
+}
+
+impl<R, B> Front<R>
+where
+    R: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    R::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// A front end without a listener.
+    pub fn new(proxy: Arc<Proxy>, router: R, limits: Limits) -> Self {
+        let connections = limits.connections.min(Semaphore::MAX_PERMITS);
+        let doors = CancellationToken::new();
+        doors.cancel();
+        Self {
+            serve: Arc::new(Serve::new(proxy, router, &limits)),
+            bound: Mutex::default(),
+            places: Arc::new(Semaphore::new(connections)),
+            agents_places: Arc::new(Semaphore::new(connections)),
+            tasks: TaskTracker::new(),
+            end: End::default(),
+            doors,
+            inherited: Mutex::default(),
+        }
+    }
+
+    /// Takes over sockets that listen already: whoever asks for one of their addresses gets that socket. Nothing is accepted
+    /// until [`Self::open_doors`]; a front end that ends before leaves them as they were.
+    pub fn inherit(mut self, sockets: Vec<std::net::TcpListener>) -> Self {
+        let by_address = sockets
+            .into_iter()
+            .filter_map(|socket| Some((socket.local_addr().ok()?, socket)));
+        self.inherited = Mutex::new(by_address.collect());
+        self.doors = CancellationToken::new();
+        self
+    }
+
+    /// Inherited sockets that nobody has asked for yet.
+    pub fn unclaimed(&self) -> usize {
+        self.inherited.lock().len()
+    }
+
+    /// Begins to accept; the process that had the inherited sockets has let go of them. Lets go of those that nobody asked for.
+    pub fn open_doors(&self) {
+        self.inherited.lock().clear();
+        self.bound.lock().iter_mut().for_each(Bound::keep);
+        self.doors.cancel();
+    }
+
+    /// All listening sockets, for another process to accept from.
+    ///
+    /// # Errors
+    /// When there are too many open files.
+    pub fn sockets(&self) -> std::io::Result<Vec<OwnedFd>> {
+        self.bound.lock().iter().map(Bound::socket).collect()
+    }
+
+    /// Stops accepting. Then [`Self::finish`].
+    pub fn close(&self) {
+        self.bound.lock().clear();
+    }
+
+    /// Stops accepting, and leaves the sockets to the process that has them too. Then [`Self::finish`].
+    pub fn let_go(&self) {
+        let all = std::mem::take(&mut *self.bound.lock());
+        all.into_iter().for_each(Bound::let_go);
+    }
+
+    /// Listens on 127.0.0.1 and, where the machine has it, on ::1. Port 0 takes any free one. A listener on every address has
+    /// loopback among them already. Must be called within tokio.
+    ///
+    /// # Errors
+    /// [`BindError`] for 127.0.0.1; ::1 is best effort.
+    pub fn listen_loopback(&self, port: u16) -> Result<SocketAddr, BindError> {
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let covered = covers(&self.bound.lock(), port);
+        let local = match covered {
+            true => local,
+            false => self.open(local, ListenerKind::Loopback)?,
+        };
+        if let Err(error) = self.open(
+            (Ipv6Addr::LOCALHOST, local.port()).into(),
+            ListenerKind::Loopback,
+        ) {
+            tracing::debug!(%error, "no IPv6 loopback");
+        }
+        Ok(local)
+    }
+
+    /// Listens on a further address, which the operator named (`--listen`). Port 0 takes any free one.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn listen(&self, address: SocketAddr) -> Result<SocketAddr, BindError> {
+        let kind = if address.ip().is_loopback() {
+            ListenerKind::Loopback
+        } else {
+            ListenerKind::Extra
+        };
+        self.open(address, kind)
+    }
+
+    /// Listens on the agents' network's gateway and there alone lets in only peers from the network's subnet; `None` stops
+    /// listening there. The same address again changes nothing; another one replaces it. Connections that stand are kept.
+    ///
+    /// # Errors
+    /// [`BindError`]; then nothing listens on a gateway.
+    pub fn set_gateway(
+        &self,
+        gateway: Option<(Ipv4Addr, Ipv4Net)>,
+        port: u16,
+    ) -> Result<(), BindError> {
+        let wanted = gateway.map(|(address, subnet)| {
+            (
+                SocketAddr::from((address, port)),
+                ListenerKind::Gateway(subnet),
+            )
+        });
+        let mut bound = self.bound.lock();
+        let stands = |one: &Bound| wanted == Some((one.local, one.kind));
+        if wanted.is_some() && bound.iter().any(stands) {
+            return Ok(());
+        }
+        // The old one closes as it is dropped.
+        bound.retain(|one| !matches!(one.kind, ListenerKind::Gateway(_)));
+        let Some((address, kind)) = wanted else {
+            return Ok(());
+        };
+        if covers(&bound, port) {
+            // Every address is listened on already; who comes in by this one counts as one from outside.
+            return Ok(());
+        }
+        let opened = self.bind(address, kind)?;
+        bound.push(opened);
+        Ok(())
+    }
+
+    /// Every address that is listened on.
+    pub fn listening(&self) -> Vec<(SocketAddr, ListenerKind)> {
+        self.bound
+            .lock()
+            .iter()
+            .map(|one| (one.local, one.kind))
+            .collect()
+    }
+
+    /// Stops accepting, lets what is in flight finish (`Connection: close`, GOAWAY), and cuts what is left after `within`.
+    /// Says whether nothing had to be cut. Tunnels are the proxy's ([`Proxy::drain`]).
+    pub async fn shutdown(&self, within: Duration) -> bool {
+        self.close();
+        self.finish(within, IDLE).await
+    }
+
+    /// Lets what is in flight finish; closes connections on which nothing was for `idle`, and all that are left after `within`.
+    /// Says whether nothing had to be cut.
+    pub async fn finish(&self, within: Duration, idle: Duration) -> bool {
+        let idle = idle.min(within);
+        let ended = async |within| {
+            tokio::time::timeout(within, self.tasks.wait())
+                .await
+                .is_ok()
+        };
+        self.end.closing.cancel();
+        self.tasks.close();
+        if ended(idle).await {
+            return true;
+        }
+        self.end.idle.cancel();
+        if ended(within.saturating_sub(idle)).await {
+            return true;
+        }
+        self.end.cut.cancel();
+        self.tasks.wait().await;
+        false
+    }
+
+    fn open(&self, address: SocketAddr, kind: ListenerKind) -> Result<SocketAddr, BindError> {
+        let mut bound = self.bound.lock();
+        if bound.iter().any(|one| one.local == address) {
+            return Ok(address);
+        }
+        let opened = self.bind(address, kind)?;
+        let local = opened.local;
+        bound.push(opened);
+        Ok(local)
+    }
+
+    fn bind(&self, address: SocketAddr, kind: ListenerKind) -> Result<Bound, BindError> {
+        let inherited = self.inherited.lock().remove(&address);
+        let bound = match inherited {
+            Some(socket) => listener::adopt(socket, address, kind)?,
+            None => listener::bind(address, kind)?,
+        };
+        let places = match kind {
+            ListenerKind::Gateway(_) => &self.agents_places,
+            ListenerKind::Loopback | ListenerKind::Extra => &self.places,
+        };
+        let accepting = listener::accept(&bound, self.doors.clone(), Arc::clone(places), {
+            let (serve, tasks) = (Arc::clone(&self.serve), self.tasks.clone());
+            let end = self.end.clone();
+            let local = bound.local;
+            move |stream, peer, place| {
+                let Some(connected) = listener::admit(&stream, peer, local, kind) else {
+                    return;
+                };
+                let serve = Arc::clone(&serve);
+                let end = end.child();
+                tasks.spawn(async move {
+                    serve.connection(stream, connected, end).await;
+                    drop(place);
+                });
+            }
+        });
+        tokio::spawn(accepting);
+        Ok(bound)
+    }
+}
+
+/// Whether one of them listens on every address of this machine, beside which none fits on the same port.
+fn covers(bound: &[Bound], port: u16) -> bool {
+    bound
+        .iter()
+        .any(|one| one.local.port() == port && one.local.ip().is_unspecified())
+}

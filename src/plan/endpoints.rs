@@ -1,0 +1,96 @@
+//! Every container as a routing target.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::action::{EndpointPlan, EndpointState};
+use super::draft::{Draft, later};
+use super::instances::{address, remembered, serving};
+use crate::agent::spec::DesiredState;
+use crate::agent::{Agent, AgentStatus};
+use crate::observed::{Container, ContainerState};
+
+/// A container that is not ready this long after its start is not expected to be soon.
+pub(super) const START_WINDOW: Duration = Duration::from_secs(60);
+
+/// One for each container of the agent, of whatever life.
+pub(super) fn of(draft: &mut Draft<'_>) -> Vec<EndpointPlan> {
+    let nothing = AgentStatus::default();
+    let input = draft.input;
+    let agent = input.agent;
+    let status = agent.map_or(&nothing, |agent| &agent.status);
+    let containers: Vec<&Container> = draft.containers().collect();
+    let mut endpoints = Vec::with_capacity(containers.len());
+    for container in containers {
+        let serves = serving(input, container, remembered(status, container));
+        let port = container.port.unwrap_or_else(|| {
+            agent.map_or_else(
+                || crate::agent::spec::Port::default().0,
+                |agent| agent.spec.port.0,
+            )
+        });
+        let place = address(input, container).map(|ip| SocketAddr::new(ip, port));
+        endpoints.push(EndpointPlan {
+            container: container.id.clone(),
+            address: place,
+            state: state(draft, agent, container, serves),
+        });
+    }
+    endpoints
+}
+
+fn state(
+    draft: &mut Draft<'_>,
+    agent: Option<&Agent>,
+    container: &Container,
+    serves: bool,
+) -> EndpointState {
+    if draft.draining.contains(&container.id) {
+        return EndpointState::Draining;
+    }
+    let frozen = draft.input.frozen.is_some();
+    if let Some(agent) = agent {
+        // Another life of the agent is another agent: its requests are not this one's (law 4).
+        if container.identity.uid != agent.metadata.uid {
+            return EndpointState::Down;
+        }
+        if !frozen && agent.spec.state != DesiredState::Running {
+            return EndpointState::Down;
+        }
+    }
+    if draft.suspended.contains(&container.id) {
+        return EndpointState::Starting;
+    }
+    match (serves, container.state) {
+        (true, _) => EndpointState::Ready,
+        (false, ContainerState::Created | ContainerState::Restarting) => EndpointState::Starting,
+        (false, ContainerState::Running) if starting(draft, agent, container) => {
+            EndpointState::Starting
+        }
+        _ => EndpointState::Down,
+    }
+}
+
+/// Whether a running container that is not ready may be expected to be soon; looks again when that is over.
+fn starting(draft: &mut Draft<'_>, agent: Option<&Agent>, container: &Container) -> bool {
+    match starts_until(agent, container) {
+        Some(until) if until > draft.input.now => {
+            draft.look_at(until);
+            true
+        }
+        Some(_) => false,
+        None => true,
+    }
+}
+
+/// Until when a container counts as starting; `None`: its start is not known.
+pub(super) fn starts_until(
+    agent: Option<&Agent>,
+    container: &Container,
+) -> Option<jiff::Timestamp> {
+    let check = agent.and_then(|agent| agent.spec.health_check.as_ref());
+    let period = check.map_or(Duration::ZERO, |check| check.start_period.duration());
+    container
+        .started_at
+        .map(|started| later(started, period.max(START_WINDOW)))
+}

@@ -1,0 +1,242 @@
+//! The bodies on the data path: a request's on its way to the agent, an answer's on its way to the client.
+//!
+//! Both stream frame by frame with back-pressure, trailers included. An answer's body holds the connection and the count of
+//! requests in flight until its last byte is through, then gives the connection back; dropped earlier (the client went), it
+//! closes the connection, which cancels the agent's request.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::SET_COOKIE;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::hop;
+use super::patience::{BodyError, Limits, Patience};
+use super::pool::Lease;
+
+/// When the last piece of a request went out; for the time-out of the answer's first byte.
+pub(super) type Progress = Arc<Mutex<Instant>>;
+
+/// A request's body on its way to the agent.
+#[derive(Debug)]
+pub struct RequestBody {
+    source: Source,
+    patience: Patience,
+    progress: Option<Progress>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Empty,
+    Client(Incoming),
+    Kept(Full<Bytes>),
+}
+
+impl RequestBody {
+    /// No body: the request can be sent again.
+    pub const fn empty() -> Self {
+        Self::of(
+            Source::Empty,
+            Limits {
+                idle: Duration::ZERO,
+                deadline: None,
+            },
+        )
+    }
+
+    /// A body that is all there, as a record's of the journal.
+    pub fn kept(bytes: Bytes) -> Self {
+        Self::of(Source::Kept(Full::new(bytes)), Limits::default())
+    }
+
+    /// A client's body as it comes.
+    pub(super) fn client(incoming: Incoming, limits: Limits, progress: Option<Progress>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::empty();
+        }
+        Self {
+            progress,
+            ..Self::of(Source::Client(incoming), limits)
+        }
+    }
+
+    const fn of(source: Source, limits: Limits) -> Self {
+        Self {
+            source,
+            patience: Patience::new(limits),
+            progress: None,
+        }
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        matches!(self.source, Source::Empty)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = &mut *self;
+        let polled = match &mut this.source {
+            Source::Empty => return Poll::Ready(None),
+            Source::Kept(full) => {
+                return Pin::new(full)
+                    .poll_frame(cx)
+                    .map_err(|never| match never {});
+            }
+            Source::Client(incoming) => Pin::new(incoming).poll_frame(cx),
+        };
+        if polled.is_pending() {
+            return this.patience.lost(cx).map(|lost| Some(Err(lost)));
+        }
+        this.patience.moved();
+        if let Some(progress) = &this.progress {
+            *progress.lock() = Instant::now();
+        }
+        polled.map_err(BodyError::Broken)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Client(incoming) => incoming.is_end_stream(),
+            Source::Kept(full) => full.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Empty => SizeHint::with_exact(0),
+            Source::Client(incoming) => incoming.size_hint(),
+            Source::Kept(full) => full.size_hint(),
+        }
+    }
+}
+
+/// What the proxy answers with: an agent's body, or a problem of ours.
+#[derive(Debug)]
+pub struct ProxyBody(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Ours(Full<Bytes>),
+    Agent(Box<AgentBody>),
+}
+
+#[derive(Debug)]
+struct AgentBody {
+    incoming: Incoming,
+    patience: Patience,
+    ended: bool,
+    lease: Option<Lease>,
+}
+
+impl ProxyBody {
+    /// A body of our own; may be empty.
+    pub(super) fn ours(bytes: impl Into<Bytes>) -> Self {
+        Self(Inner::Ours(Full::new(bytes.into())))
+    }
+
+    /// An agent's; `lease` is given back at its end.
+    pub(super) fn agent(incoming: Incoming, limits: Limits, lease: Lease) -> Self {
+        let ended = incoming.is_end_stream();
+        Self(Inner::Agent(Box::new(AgentBody {
+            incoming,
+            patience: Patience::new(limits),
+            ended,
+            lease: Some(lease),
+        })))
+    }
+}
+
+impl Body for ProxyBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.0 {
+            Inner::Ours(full) => Pin::new(full)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Inner::Agent(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Ours(full) => full.is_end_stream(),
+            Inner::Agent(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Ours(full) => full.size_hint(),
+            Inner::Agent(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+impl AgentBody {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            return self.patience.lost(cx).map(|lost| {
+                self.lease = None;
+                Some(Err(lost))
+            });
+        };
+        self.patience.moved();
+        match next {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    hop::strip(trailers);
+                    trailers.remove(SET_COOKIE);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.lease = None;
+                Poll::Ready(Some(Err(BodyError::Broken(error))))
+            }
+            None => {
+                self.ended = true;
+                self.give_back();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+impl Drop for AgentBody {
+    fn drop(&mut self) {
+        // A reader that knows the length never asks for the end.
+        if self.ended || self.incoming.is_end_stream() {
+            self.give_back();
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A client's request made ready for its agent, with the limits that the agent's spec sets.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{Request, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use super::chance::Chance;
+use super::forward::Bounds;
+use super::patience::Limits;
+use super::request::{self, IsOurToken, Origin};
+use super::{hop, trace};
+use crate::endpoints::Route;
+
+/// A request that is ready to be sent, and what its answer needs.
+pub(super) struct Exchange {
+    /// Target, header fields and body as the agent gets them.
+    pub(super) request: Request<RequestBody>,
+    /// How long it may take.
+    pub(super) bounds: Bounds,
+    /// How long the answer's body may take.
+    pub(super) limits: Limits,
+    /// The host that the client named.
+    pub(super) host: Option<HeaderValue>,
+    /// The client's side of the change of protocol that it asks for.
+    pub(super) upgrade: Option<OnUpgrade>,
+}
+
+impl Exchange {
+    /// Makes a request ready.
+    pub(super) fn new(
+        mut request: Request<Incoming>,
+        route: &Route,
+        target: PathAndQuery,
+        mut origin: Origin<'_>,
+        is_our_token: &IsOurToken,
+        chance: &Chance,
+    ) -> Self {
+        let upgrade = upgrade(&mut request, &mut origin);
+        let (mut parts, incoming) = request.into_parts();
+        request::rewrite(&mut parts.headers, &origin, is_our_token);
+        trace::trace_context(&mut parts.headers, chance);
+
+        let timeouts = route.proxy.timeouts.unwrap_or_default();
+        let now = Instant::now();
+        let deadline = (timeouts.total.millis > 0).then(|| now + timeouts.total.duration());
+        let limits = Limits {
+            idle: timeouts.idle.duration(),
+            deadline,
+        };
+        let first_byte = timeouts.first_byte.duration();
+        let progress =
+            (!first_byte.is_zero() && !incoming.is_end_stream()).then(|| Arc::new(Mutex::new(now)));
+        let body = RequestBody::client(incoming, limits, progress.clone());
+        if !body.is_empty()
+            && body.size_hint().exact().is_none()
+            && !parts.headers.contains_key(CONTENT_LENGTH)
+        {
+            // hyper takes a GET of unknown length for one without a body.
+            parts
+                .headers
+                .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if origin.host.is_none()
+            && let Some((endpoint, _)) = route.endpoints.first()
+            && let Ok(host) = HeaderValue::try_from(endpoint.address.to_string())
+        {
+            // HTTP/1.0 allows none; HTTP/1.1, which the agent is spoken to in, does not.
+            parts.headers.insert(HOST, host);
+        }
+        let mut request = Request::new(body);
+        *request.method_mut() = parts.method;
+        *request.uri_mut() = Uri::from(target);
+        *request.headers_mut() = parts.headers;
+        let bounds = Bounds {
+            connect: timeouts.connect.duration(),
+            first_byte,
+            deadline,
+            progress,
+        };
+        Self {
+            request,
+            bounds,
+            limits,
+            host: origin.host,
+            upgrade,
+        }
+    }
+}
+
+/// The client's side of a change of protocol, when it asks for one that can be granted: on HTTP/1.1, without a body.
+fn upgrade(request: &mut Request<Incoming>, origin: &mut Origin<'_>) -> Option<OnUpgrade> {
+    if request.version() != Version::HTTP_11 || !request.body().is_end_stream() {
+        return None;
+    }
+    origin.upgrade = hop::upgrade(request.headers());
+    origin
+        .upgrade
+        .is_some()
+        .then(|| hyper::upgrade::on(request))
+}

@@ -1,0 +1,213 @@
+//! One request to one of an agent's ready endpoints, tried again where that is safe.
+//!
+//! Whether it is safe is decided by phase (law 3): *nothing sent*: on another endpoint or a new connection. *Sent, no
+//! answer*: once more, only when the method is idempotent (RFC 9110 §9.2.2) and there is no body. *Answer begun*: never; an
+//! answer of any status is an outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response, Uri};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::body::{Progress, RequestBody};
+use super::chance::Chance;
+use super::pick::pick;
+use super::pool::{self, ConnectError, Connection, Lease, Sent};
+use crate::endpoints::{Endpoint, Route};
+
+/// Further tries when the spec does not say.
+const RETRIES: u32 = 2;
+
+/// The most further tries, whatever the spec says.
+const MOST_RETRIES: u32 = 10;
+
+/// The limits of one exchange.
+#[derive(Debug, Default)]
+pub(super) struct Bounds {
+    /// Until the connection stands; zero: the system's own.
+    pub(super) connect: Duration,
+    /// Until the answer's head, from the last piece of the request that was sent; zero: none.
+    pub(super) first_byte: Duration,
+    /// The whole exchange.
+    pub(super) deadline: Option<Instant>,
+    /// When the last piece of the request was sent.
+    pub(super) progress: Option<Progress>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// No endpoint is ready.
+    #[error("no instance is ready")]
+    NoEndpoint,
+    /// Nothing was sent: no connection could be made.
+    #[error("cannot connect to {address}")]
+    Connect {
+        address: std::net::SocketAddr,
+        #[source]
+        source: ConnectError,
+    },
+    /// Nothing was sent: each connection was closed before a byte of the request was written.
+    #[error("every connection to {address} was closed at once")]
+    Closed { address: std::net::SocketAddr },
+    /// Sent, and no answer came.
+    #[error("the connection ended before an answer")]
+    NoAnswer {
+        #[source]
+        source: hyper::Error,
+    },
+    /// Sent, and the answer took too long.
+    #[error("no answer within {0:?}")]
+    FirstByte(Duration),
+    /// The exchange took too long.
+    #[error("no answer within proxy.timeouts.total")]
+    Total,
+}
+
+/// A copy of what can be sent a second time.
+struct Spare {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+impl Spare {
+    fn of(request: &Request<RequestBody>) -> Option<Self> {
+        (request.body().is_empty() && request.method().is_idempotent()).then(|| Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        })
+    }
+
+    fn request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+/// Sends a request whose target and header fields are the agent's already.
+///
+/// # Errors
+/// [`Failed`] tells the phase; when nothing was sent, the request comes back.
+pub(super) async fn forward(
+    route: &Route,
+    mut request: Request<RequestBody>,
+    bounds: &Bounds,
+    chance: &Chance,
+) -> Result<(Response<Incoming>, Lease), (Failed, Option<Request<RequestBody>>)> {
+    let mut left = route.proxy.retries.unwrap_or(RETRIES).min(MOST_RETRIES);
+    let mut spare = if left > 0 { Spare::of(&request) } else { None };
+    let mut tried: Vec<Arc<Endpoint>> = Vec::new();
+    let mut fresh = false;
+    let mut failed = Failed::NoEndpoint;
+    loop {
+        let endpoint = match pick(&route.endpoints, &tried, chance) {
+            Some(endpoint) => Arc::clone(endpoint),
+            // All were tried. One whose *answer* was lost may be tried again on a new connection.
+            None => match pick(&route.endpoints, &[], chance) {
+                Some(endpoint) if matches!(failed, Failed::NoAnswer { .. }) => Arc::clone(endpoint),
+                _ => return Err((failed, Some(request))),
+            },
+        };
+        let connection = match connection(&endpoint, fresh, bounds).await {
+            Ok(connection) => connection,
+            Err(source) => {
+                failed = Failed::Connect {
+                    address: endpoint.address,
+                    source,
+                };
+                tried.push(endpoint);
+                if left == 0 {
+                    return Err((failed, Some(request)));
+                }
+                left -= 1;
+                continue;
+            }
+        };
+        match bounded(connection.send(request), bounds)
+            .await
+            .map_err(|failed| (failed, None))?
+        {
+            Sent::Answered(response, lease) => return Ok((response, lease)),
+            Sent::Unsent(unsent) => {
+                request = unsent;
+                if fresh {
+                    if left == 0 {
+                        let address = endpoint.address;
+                        return Err((Failed::Closed { address }, Some(request)));
+                    }
+                    left -= 1;
+                }
+                fresh = true;
+            }
+            Sent::Lost(source) => {
+                failed = Failed::NoAnswer { source };
+                match spare.take() {
+                    Some(spare) if left > 0 => request = spare.request(),
+                    _ => return Err((failed, None)),
+                }
+                left -= 1;
+                fresh = true;
+                tried.push(endpoint);
+            }
+        }
+    }
+}
+
+async fn connection(
+    endpoint: &Arc<Endpoint>,
+    fresh: bool,
+    bounds: &Bounds,
+) -> Result<Connection, ConnectError> {
+    if !fresh && let Some(connection) = pool::reuse(endpoint) {
+        return Ok(connection);
+    }
+    let left = bounds
+        .deadline
+        .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let within = match left {
+        Some(left) if bounds.connect.is_zero() || left < bounds.connect => {
+            left.max(Duration::from_millis(1))
+        }
+        _ => bounds.connect,
+    };
+    pool::connect(endpoint, within).await
+}
+
+/// Waits for an answer's head within the bounds.
+async fn bounded(sending: impl Future<Output = Sent>, bounds: &Bounds) -> Result<Sent, Failed> {
+    if bounds.first_byte.is_zero() && bounds.deadline.is_none() {
+        return Ok(sending.await);
+    }
+    let begun = Instant::now();
+    tokio::pin!(sending);
+    loop {
+        let moved = bounds
+            .progress
+            .as_ref()
+            .map_or(begun, |progress| (*progress.lock()).max(begun));
+        let first = (!bounds.first_byte.is_zero()).then(|| moved + bounds.first_byte);
+        let Some(until) = [first, bounds.deadline].into_iter().flatten().min() else {
+            return Ok(sending.await);
+        };
+        if let Ok(sent) = tokio::time::timeout_at(until, &mut sending).await {
+            return Ok(sent);
+        }
+        if bounds.deadline.is_some_and(|deadline| deadline <= until) {
+            return Err(Failed::Total);
+        }
+        let still = bounds
+            .progress
+            .as_ref()
+            .is_none_or(|progress| (*progress.lock()).max(begun) == moved);
+        if still {
+            return Err(Failed::FirstByte(bounds.first_byte));
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Connections to agents, kept for the next request.
+//!
+//! They hang on their [`Endpoint`], so a connection belongs to a container and never to an address (law 4), and dies with the
+//! container's place in the table. The last one given back is the first taken; one that was idle for longer than
+//! [`IDLE`] is closed, since an agent that closes idle connections itself could do so while our request is on its way.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use crate::endpoints::{Companion, Endpoint, InFlight};
+
+/// How long a connection is kept without use. Below the shortest keep-alive that is common among agents' servers
+/// (gunicorn 2 s, uvicorn 5 s, Node 5 s, Go none).
+pub(super) const IDLE: Duration = Duration::from_millis(1500);
+
+/// How many are kept for one container.
+const KEPT: usize = 1024;
+
+/// The most header fields an agent's answer may have.
+const MAX_HEADERS: usize = 256;
+
+/// The idle connections of one container.
+#[derive(Debug, Default)]
+struct Pool(Mutex<Pooled>);
+
+#[derive(Debug, Default)]
+struct Pooled {
+    idle: Vec<(SendRequest<RequestBody>, Instant)>,
+    swept: bool,
+}
+
+impl Companion for Pool {
+    fn retire(&self) {
+        self.0.lock().idle.clear();
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("nothing listens there")]
+    Refused,
+    #[error("no answer to the connection within {0:?}")]
+    TimedOut(Duration),
+    #[error("the connection failed")]
+    Failed(#[source] std::io::Error),
+    #[error("the connection failed")]
+    Handshake(#[source] hyper::Error),
+    #[error("the container was taken out of service")]
+    Retired,
+}
+
+/// A connection that is ready for one request.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<RequestBody>,
+    in_flight: InFlight,
+}
+
+/// Takes an idle connection; `None` when there is none that is alive.
+pub(super) fn reuse(endpoint: &Arc<Endpoint>) -> Option<Connection> {
+    let pool = endpoint.companion(Pool::default)?;
+    let mut pooled = pool.0.lock();
+    let mut busy = Vec::new();
+    let mut found = None;
+    if let Some(oldest) = Instant::now().checked_sub(IDLE) {
+        while let Some((sender, since)) = pooled.idle.pop() {
+            if since < oldest {
+                // Those below it have been idle for even longer.
+                pooled.idle.clear();
+            } else if sender.is_ready() {
+                found = Some(sender);
+                break;
+            } else if !sender.is_closed() {
+                // Its last exchange is still winding up.
+                busy.push((sender, since));
+            }
+        }
+    }
+    while let Some(one) = busy.pop() {
+        pooled.idle.push(one);
+    }
+    drop(pooled);
+    let in_flight = endpoint.enter();
+    found
+        .filter(|_| endpoint.open())
+        .map(|sender| Connection { sender, in_flight })
+}
+
+/// Makes a new connection.
+///
+/// # Errors
+/// [`ConnectError`]; nothing of a request was sent.
+pub(super) async fn connect(
+    endpoint: &Arc<Endpoint>,
+    within: Duration,
+) -> Result<Connection, ConnectError> {
+    let in_flight = endpoint.enter();
+    if !endpoint.open() {
+        return Err(ConnectError::Retired);
+    }
+    let connecting = TcpStream::connect(endpoint.address);
+    let connected = if within.is_zero() {
+        connecting.await
+    } else {
+        tokio::time::timeout(within, connecting)
+            .await
+            .map_err(|_| ConnectError::TimedOut(within))?
+    };
+    let stream = connected.map_err(|error| match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => ConnectError::Refused,
+        _ => ConnectError::Failed(error),
+    })?;
+    // Fails only on a connection that is broken already, which the handshake will say.
+    let _ = stream.set_nodelay(true);
+    let mut builder = http1::Builder::new();
+    builder.max_headers(MAX_HEADERS);
+    let (sender, connection) = builder
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(ConnectError::Handshake)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::trace!(%error, "connection to an agent ended");
+        }
+    });
+    // The address may be another container's by now (law 4). Nothing was sent yet.
+    if !endpoint.has_its_address().await || endpoint.retired() {
+        return Err(ConnectError::Retired);
+    }
+    Ok(Connection { sender, in_flight })
+}
+
+/// What became of a request that was given to a connection.
+pub(super) enum Sent {
+    /// The answer's head is here.
+    Answered(Response<Incoming>, Lease),
+    /// The connection was closed before any of it was written.
+    Unsent(Request<RequestBody>),
+    /// Some of it may have been read by the agent.
+    Lost(hyper::Error),
+}
+
+impl Connection {
+    /// Sends a request and waits for the answer's head. Dropping the future cancels the request.
+    pub(super) async fn send(mut self, request: Request<RequestBody>) -> Sent {
+        match self.sender.try_send_request(request).await {
+            Ok(response) => Sent::Answered(
+                response,
+                Lease {
+                    sender: self.sender,
+                    in_flight: self.in_flight,
+                },
+            ),
+            Err(mut error) => match error.take_message() {
+                Some(request) => Sent::Unsent(request),
+                None => Sent::Lost(error.into_error()),
+            },
+        }
+    }
+}
+
+/// A connection in use by an answer, and the answer's place in the count of what is in flight.
+#[derive(Debug)]
+pub(super) struct Lease {
+    sender: SendRequest<RequestBody>,
+    in_flight: InFlight,
+}
+
+impl Lease {
+    /// The exchange is complete: keeps the connection for the next one.
+    pub(super) fn give_back(self) {
+        let Self { sender, in_flight } = self;
+        let endpoint = in_flight.endpoint();
+        if sender.is_closed() || endpoint.retired() {
+            return;
+        }
+        let (Some(pool), Ok(runtime)) = (
+            endpoint.companion(Pool::default),
+            tokio::runtime::Handle::try_current(),
+        ) else {
+            return;
+        };
+        let mut pooled = pool.0.lock();
+        if pooled.idle.len() < KEPT {
+            pooled.idle.push((sender, Instant::now()));
+        }
+        if !std::mem::replace(&mut pooled.swept, true) {
+            runtime.spawn(sweep(Arc::downgrade(endpoint)));
+        }
+        drop(pooled);
+        if endpoint.retired() {
+            // It was retired between the check and the push.
+            pool.retire();
+        }
+    }
+
+    /// The exchange became a tunnel: only the count is left.
+    pub(super) fn into_in_flight(self) -> InFlight {
+        self.in_flight
+    }
+}
+
+/// Closes what is idle for too long, until nothing is idle.
+async fn sweep(endpoint: Weak<Endpoint>) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        let Some(endpoint) = endpoint.upgrade() else {
+            return;
+        };
+        let Some(pool) = endpoint.companion(Pool::default) else {
+            return;
+        };
+        let mut pooled = pool.0.lock();
+        if let Some(oldest) = Instant::now().checked_sub(IDLE) {
+            pooled
+                .idle
+                .retain(|(sender, since)| *since >= oldest && !sender.is_closed());
+        }
+        if pooled.idle.is_empty() {
+            pooled.swept = false;
+            return;
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The proxy's own answers: which status, and a text that names the agent, the cause and the next command to type.
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use http::{Method, Response, StatusCode, Version};
+
+use super::body::ProxyBody;
+use super::forward::Failed;
+use super::framing::Ambiguous;
+use super::patience::BodyError;
+use super::pool::ConnectError;
+use crate::endpoints::Route;
+use crate::problem::{MEDIA_TYPE, Problem};
+
+/// How much of a name that is none is said back.
+const SHOWN: usize = 63;
+
+/// Why a request gets an answer of ours.
+#[derive(Debug)]
+pub(super) enum Refusal<'a> {
+    /// It has two readings.
+    Ambiguous(Ambiguous, Version),
+    /// It names no agent: `/agent/`.
+    Nobody,
+    /// There is no such agent. Who asks need not be anybody we know, so it says nothing of those there are.
+    Unknown { agent: &'a str },
+    /// The agent is there and nothing of it is ready.
+    NotReady { agent: &'a str, route: Arc<Route> },
+    /// Too many requests wait for an agent to start.
+    Crowded { agent: &'a str },
+    /// The exchange with it failed.
+    Failed { agent: &'a str, failed: Failed },
+    /// Its answer cannot be passed on.
+    BadAnswer {
+        agent: &'a str,
+        reason: &'static str,
+    },
+}
+
+impl Refusal<'_> {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Ambiguous(Ambiguous { status, reason }, _) => Problem::new(*status, "ambiguous-request", "The request has more than one reading", *reason),
+            Self::Nobody => Problem::new(
+                404,
+                "no-agent-named",
+                "No agent is named",
+                "an agent answers at /agent/{name}/…; `agentainer get agents` lists the names",
+            ),
+            Self::Unknown { agent } => {
+                let shown: String = agent.chars().take(SHOWN).collect();
+                Problem::new(
+                    404,
+                    "agent-not-found",
+                    "There is no such agent",
+                    format!("no agent is called '{shown}'; `agentainer get agents` lists those there are"),
+                )
+                .about(&shown)
+            }
+            Self::NotReady { agent, route } => {
+                let explanation = match (route.explanation.as_str(), route.starting) {
+                    ("", true) => "it is starting",
+                    ("", false) => "no instance of it is ready",
+                    (explanation, _) => explanation,
+                };
+                Problem::new(
+                    503,
+                    "agent-not-ready",
+                    "The agent cannot answer now",
+                    format!("agent '{agent}' cannot answer now: {explanation}; see `agentainer describe {agent}` and `agentainer logs {agent}`"),
+                )
+                .about(agent)
+            }
+            Self::Crowded { agent } => Problem::new(
+                503,
+                "agent-not-ready",
+                "The agent cannot answer now",
+                format!("agent '{agent}' is starting and too many requests wait for it already; see `agentainer describe {agent}`"),
+            )
+            .about(agent),
+            Self::Failed { agent, failed } => exchange(agent, failed),
+            Self::BadAnswer { agent, reason } => Problem::new(
+                502,
+                "bad-answer",
+                "The agent's answer cannot be passed on",
+                format!("agent '{agent}' {reason}; see `agentainer logs {agent}`"),
+            )
+            .about(agent),
+        }
+    }
+
+    fn retry_after(&self) -> Option<&'static str> {
+        match self {
+            Self::NotReady { route, .. } => Some(if route.starting { "1" } else { "5" }),
+            Self::Crowded { .. }
+            | Self::Failed {
+                failed: Failed::NoEndpoint,
+                ..
+            } => Some("1"),
+            _ => None,
+        }
+    }
+
+    /// The answer; without a body for `HEAD`.
+    pub(super) fn response(
+        &self,
+        method: &Method,
+        request_id: Option<&HeaderValue>,
+    ) -> Response<ProxyBody> {
+        let mut problem = self.problem();
+        problem.instance = request_id
+            .and_then(|id| id.to_str().ok())
+            .map(str::to_owned);
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut text = serde_json::to_vec(&problem).unwrap_or_default();
+        text.push(b'\n');
+        let body = if method == Method::HEAD {
+            Vec::new()
+        } else {
+            text
+        };
+        let mut response = Response::new(ProxyBody::ours(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(
+                ALLOW,
+                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE"),
+            );
+        }
+        if matches!(self, Self::Ambiguous(_, version) if *version < Version::HTTP_2) {
+            // What follows on this connection may be part of this message or not.
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+fn exchange(agent: &str, failed: &Failed) -> Problem {
+    let logs = format!("`agentainer logs {agent}`");
+    let (status, word, detail) = match failed {
+        Failed::NoEndpoint => (
+            503,
+            "agent-not-ready",
+            format!(
+                "no instance of agent '{agent}' is ready; see `agentainer describe {agent}` and {logs}"
+            ),
+        ),
+        Failed::Connect {
+            address,
+            source: ConnectError::Refused,
+        } => (
+            502,
+            "connection-refused",
+            format!(
+                "agent '{agent}' refused the connection to {address}: nothing listens on port {port}. Let it listen on 0.0.0.0:{port}, not 127.0.0.1:{port}, and check `port` in its spec; see {logs}",
+                port = address.port()
+            ),
+        ),
+        Failed::Connect {
+            address,
+            source: source @ ConnectError::TimedOut(_),
+        } => (
+            502,
+            "connect-timeout",
+            format!(
+                "agent '{agent}' at {address}: {source} (proxy.timeouts.connect); see {logs} and `docker network inspect agentainer-network`"
+            ),
+        ),
+        Failed::Connect { address, source } => (
+            502,
+            "connection-failed",
+            format!(
+                "agent '{agent}' at {address} cannot be reached: {source}; see {logs} and `agentainer describe {agent}`"
+            ),
+        ),
+        Failed::Closed { address } => (
+            502,
+            "connection-closed",
+            format!("agent '{agent}' at {address} closes every connection at once; see {logs}"),
+        ),
+        Failed::NoAnswer { source } if upload(source).is_some() => {
+            let (status, word) = match upload(source) {
+                Some(BodyError::Idle(_)) => (408, "upload-stalled"),
+                Some(BodyError::Total) => (504, "answer-timeout"),
+                Some(BodyError::Broken(_)) | None => (400, "upload-broken"),
+            };
+            let cause = upload(source).map(ToString::to_string).unwrap_or_default();
+            (
+                status,
+                word,
+                format!("the request's body for agent '{agent}' did not arrive whole: {cause}"),
+            )
+        }
+        Failed::NoAnswer { source } => {
+            let cause = if source.is_parse() || source.is_parse_too_large() {
+                "answered with something that is not HTTP"
+            } else {
+                "ended the connection without an answer"
+            };
+            (
+                502,
+                "no-answer",
+                format!("agent '{agent}' {cause}; it may have handled the request; see {logs}"),
+            )
+        }
+        Failed::FirstByte(_) => (
+            504,
+            "answer-timeout",
+            format!(
+                "agent '{agent}': {failed} (proxy.timeouts.firstByte); it may have handled the request; see {logs}"
+            ),
+        ),
+        Failed::Total => (
+            504,
+            "answer-timeout",
+            format!("agent '{agent}': {failed}; it may have handled the request; see {logs}"),
+        ),
+    };
+    let title = match status {
+        400 | 408 => "The request did not arrive whole",
+        503 => "The agent cannot answer now",
+        504 => "The agent took too long",
+        _ => "The agent cannot be reached",
+    };
+    Problem::new(status, word, title, detail).about(agent)
+}
+
+/// What was wrong with the request's own body, when that was it.
+fn upload(failed: &hyper::Error) -> Option<&BodyError> {
+    failed.source().and_then(|cause| cause.downcast_ref())
+}
+
+/// To `/agent/{id}/`, so that relative links of the answer keep the prefix; 308 keeps method and body.
+pub(super) fn redirect(agent: &str, query: &str) -> Response<ProxyBody> {
+    let mut response = Response::new(ProxyBody::ours(""));
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    if let Ok(location) = HeaderValue::try_from(format!("/agent/{agent}/{query}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}

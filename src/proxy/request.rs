@@ -1,0 +1,163 @@
+//! A request's head as the agent gets it.
+//!
+//! Hop-by-hop fields go; who asked, for which host and under which prefix is told in `X-Forwarded-*` and `Forwarded`
+//! (RFC 7239). What a client says there itself is believed only from this very machine (a TLS terminator of the operator's):
+//! anybody else could claim to be anybody. A token of ours never reaches an agent, nor does an `X-Agentainer-*` field that
+//! somebody outside made up. The `Host` stays the client's, so that links an agent makes lead back to us.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    UPGRADE,
+};
+
+use super::hop;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// Says whether a value of `Authorization` is a token of ours.
+pub type IsOurToken = dyn Fn(&HeaderValue) -> bool + Send + Sync;
+
+/// Who asks, and for whom.
+pub(super) struct Origin<'a> {
+    pub(super) agent: &'a str,
+    pub(super) peer: SocketAddr,
+    pub(super) tls: bool,
+    /// The host that the client named.
+    pub(super) host: Option<HeaderValue>,
+    /// The protocol that it asks to change to.
+    pub(super) upgrade: Option<HeaderValue>,
+}
+
+/// Makes a client's header fields the agent's.
+pub(super) fn rewrite(headers: &mut HeaderMap, origin: &Origin<'_>, is_our_token: &IsOurToken) {
+    let trailers = hop::takes_trailers(headers);
+    hop::strip(headers);
+    strip_private(headers);
+    strip_tokens(headers, is_our_token);
+    if headers
+        .get(EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    {
+        // Our own connection to the client answers it, when the agent's begins to take the body.
+        headers.remove(EXPECT);
+    }
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if let Some(upgrade) = &origin.upgrade {
+        headers.insert(UPGRADE, upgrade.clone());
+        headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    if let Some(host) = &origin.host {
+        headers.insert(HOST, host.clone());
+    }
+    forwarded(headers, origin);
+}
+
+fn strip_private(headers: &mut HeaderMap) {
+    let private: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| is_private(name.as_str()))
+        .cloned()
+        .collect();
+    for name in private {
+        headers.remove(name);
+    }
+}
+
+/// Whether a field is ours to set: `X-Agentainer-*`, and every spelling with underscores of a field we set, which a CGI-like
+/// agent (WSGI, say) could not tell from the real one.
+fn is_private(name: &str) -> bool {
+    if name.starts_with("x-agentainer-") {
+        return true;
+    }
+    if !name.contains('_') {
+        return false;
+    }
+    let name = name.replace('_', "-");
+    ["x-agentainer-", "x-forwarded-"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || name == "x-request-id"
+}
+
+fn strip_tokens(headers: &mut HeaderMap, is_our_token: &IsOurToken) {
+    let ours = headers.get_all(AUTHORIZATION).iter().any(is_our_token);
+    if ours {
+        let kept: Vec<HeaderValue> = headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .filter(|value| !is_our_token(value))
+            .cloned()
+            .collect();
+        headers.remove(AUTHORIZATION);
+        for value in kept {
+            headers.append(AUTHORIZATION, value);
+        }
+    }
+}
+
+fn forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
+    let peer = origin.peer.ip().to_canonical();
+    let trusted = peer.is_loopback();
+    let proto = if origin.tls { "https" } else { "http" };
+    let host = origin.host.as_ref().and_then(|host| host.to_str().ok());
+
+    let mut hop = match peer {
+        IpAddr::V4(ip) => format!("for={ip};proto={proto}"),
+        IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto={proto}"),
+    };
+    if let Some(host) = host {
+        // A host with a port or an IPv6 literal is no token (RFC 7239 §4); it never holds a quote or backslash.
+        let _ = write!(hop, ";host=\"{host}\"");
+    }
+    add(headers, FORWARDED, &hop, trusted, ", ");
+    add(headers, FORWARDED_FOR, &peer.to_string(), trusted, ", ");
+    add(
+        headers,
+        FORWARDED_PREFIX,
+        &format!("/agent/{}", origin.agent),
+        trusted,
+        "",
+    );
+    if !(trusted && headers.contains_key(FORWARDED_PROTO)) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
+    }
+    if !(trusted && headers.contains_key(FORWARDED_HOST)) {
+        match &origin.host {
+            Some(host) => headers.insert(FORWARDED_HOST, host.clone()),
+            None => headers.remove(FORWARDED_HOST),
+        };
+    }
+}
+
+/// Sets a field, behind what is there already when that is believed.
+fn add(headers: &mut HeaderMap, name: HeaderName, ours: &str, trusted: bool, between: &str) {
+    let mut text = String::new();
+    if trusted {
+        for value in headers
+            .get_all(&name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .filter(|value| !value.is_empty())
+        {
+            text.push_str(value.trim_end_matches('/'));
+            text.push_str(between);
+        }
+    }
+    text.push_str(ours);
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

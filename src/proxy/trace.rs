@@ -1,0 +1,139 @@
+//! A request's own names: `X-Request-Id` and W3C Trace Context's `traceparent`.
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use super::chance::Chance;
+
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Keeps the client's request id when it is one line of plain characters, else sets a new one; gives it.
+pub(super) fn request_id(headers: &mut HeaderMap, chance: &Chance) -> Option<HeaderValue> {
+    let mut given = headers.get_all(&REQUEST_ID).into_iter();
+    if let (Some(id), None) = (given.next(), given.next())
+        && sane(id.as_bytes())
+    {
+        return Some(id.clone());
+    }
+    let uuid = uuid::Builder::from_random_bytes(chance.wide().to_be_bytes()).into_uuid();
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let id = HeaderValue::from_str(uuid.as_hyphenated().encode_lower(&mut text)).ok()?;
+    headers.insert(REQUEST_ID, id.clone());
+    Some(id)
+}
+
+fn sane(id: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
+    (1..=128).contains(&id.len()) && id.iter().all(plain)
+}
+
+/// Passes a valid trace context on as it came (we report no span of our own, so changing the parent would cut the trace); else
+/// begins a trace, marked as recorded, since agents that follow their parent would otherwise record nothing.
+pub(super) fn trace_context(headers: &mut HeaderMap, chance: &Chance) {
+    let mut given = headers.get_all(&TRACEPARENT).into_iter();
+    if let (Some(parent), None) = (given.next(), given.next())
+        && valid(parent.as_bytes())
+    {
+        return;
+    }
+    headers.remove(&TRACESTATE);
+    let text = format!(
+        "00-{:032x}-{:016x}-01",
+        chance.wide() | 1,
+        chance.next() | 1
+    );
+    match HeaderValue::try_from(text) {
+        Ok(value) => headers.insert(TRACEPARENT, value),
+        Err(_) => headers.remove(&TRACEPARENT),
+    };
+}
+
+/// Whether it is a `traceparent` (W3C Trace Context §3.2.2): any version but ff, nothing all zero, version 00 of exact length.
+fn valid(parent: &[u8]) -> bool {
+    let mut parts = parent.splitn(5, |byte| *byte == b'-');
+    let mut part = |length: usize| {
+        let part = parts.next()?;
+        let hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+        (part.len() == length && part.iter().all(hex)).then_some(part)
+    };
+    let (Some(version), Some(trace), Some(span), Some(_flags)) =
+        (part(2), part(32), part(16), part(2))
+    else {
+        return false;
+    };
+    let zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
+    version != b"ff" && !zero(trace) && !zero(span) && (version != b"00" || parent.len() == 55)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn with(name: &HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name.clone(), HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn a_sane_request_id_is_kept_and_any_other_replaced() {
+        let long = "x".repeat(129);
+        for (given, kept) in [
+            ("abc-1:2/3", true),
+            ("", false),
+            ("a b", false),
+            ("a\"b", false),
+            (&long, false),
+        ] {
+            let mut headers = with(&REQUEST_ID, given);
+            let id = request_id(&mut headers, &Chance::new(1)).unwrap();
+            assert_eq!(id == given, kept, "{given}");
+            assert_eq!(headers.get(&REQUEST_ID), Some(&id));
+            assert!(kept || uuid::Uuid::parse_str(id.to_str().unwrap()).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_valid_trace_is_continued_and_any_other_begun_anew() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        for (given, kept) in [
+            (good, true),
+            (
+                "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+                true,
+            ),
+            (
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+                false,
+            ),
+            (
+                "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                false,
+            ),
+            (
+                "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+                false,
+            ),
+            (
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+                false,
+            ),
+            (
+                "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+                false,
+            ),
+            ("nonsense", false),
+        ] {
+            let mut headers = with(&TRACEPARENT, given);
+            headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
+            trace_context(&mut headers, &Chance::new(1));
+            let now = headers.get(&TRACEPARENT).unwrap();
+            assert_eq!(
+                (now == given, headers.contains_key(&TRACESTATE)),
+                (kept, kept),
+                "{given}"
+            );
+            assert!(valid(now.as_bytes()), "{now:?}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Tunnels: a client and an agent that agreed to speak another protocol (WebSocket, say) on their connections.
+//!
+//! Bytes are copied both ways until both sides ended; the exchange counts as in flight for as long. hyper hands upgraded
+//! connections out of its own care, so they are tracked here, and cut when the drain time is over.
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::pool::Lease;
+
+/// All tunnels of one proxy.
+#[derive(Debug, Default)]
+pub(super) struct Tunnels {
+    open: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl Tunnels {
+    /// Joins the two connections once both sides handed them over.
+    pub(super) fn open(&self, client: OnUpgrade, agent: OnUpgrade, lease: Lease) {
+        let cut = self.cut.clone();
+        self.open.spawn(async move {
+            let tunnel = async {
+                let (client, agent) = futures::future::try_join(client, agent)
+                    .await
+                    .map_err(std::io::Error::other)?;
+                let _in_flight = lease.into_in_flight();
+                copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(agent)).await
+            };
+            let ended = tokio::select! {
+                biased;
+                () = cut.cancelled() => return,
+                ended = tunnel => ended,
+            };
+            if let Err(error) = ended {
+                tracing::trace!(%error, "tunnel broke off");
+            }
+        });
+    }
+
+    /// Waits until every tunnel ended.
+    pub(super) async fn ended(&self) {
+        self.open.close();
+        self.open.wait().await;
+    }
+
+    /// Ends every tunnel now.
+    pub(super) fn cut(&self) {
+        self.cut.cancel();
+    }
+}

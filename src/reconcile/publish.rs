@@ -1,0 +1,91 @@
+//! Publishes what a plan found true: routing targets and probe targets.
+
+use jiff::Timestamp;
+
+use super::Reconcile;
+use crate::agent::Agent;
+use crate::agent::spec::HealthCheck;
+use crate::agent::status::condition;
+use crate::endpoints::{Publication, PublishedEndpoint};
+use crate::names::AgentName;
+use crate::observed::{ContainerState, Observed};
+use crate::plan::{EndpointState, Plan};
+use crate::probe::Target;
+
+impl Reconcile {
+    /// Routing and probing, before any action: what is about to be stopped gets nothing new from here on.
+    pub(super) fn publish(
+        &self,
+        name: &AgentName,
+        agent: Option<&Agent>,
+        observed: &Observed,
+        plan: &Plan,
+        now: Timestamp,
+    ) {
+        let check = agent.and_then(|agent| agent.spec.health_check.clone());
+        self.parts
+            .prober
+            .set(name, probe_targets(check.as_ref(), observed, plan));
+        let first = observed.containers.first();
+        let uid = agent
+            .map(|agent| &agent.metadata.uid)
+            .or_else(|| first.map(|container| &container.identity.uid));
+        let Some(uid) = uid else {
+            self.parts.endpoints.withdraw(name);
+            return;
+        };
+        let endpoints: Vec<_> = plan
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| {
+                Some(PublishedEndpoint {
+                    container: endpoint.container.clone(),
+                    address: endpoint.address?,
+                    state: endpoint.state,
+                })
+            })
+            .collect();
+        let ready = plan
+            .status
+            .as_ref()
+            .and_then(|status| status.condition(condition::READY));
+        let progressing = plan.status.as_ref().is_some_and(|status| {
+            use crate::agent::Phase::{Degraded, Pending, Progressing, Running};
+            matches!(status.phase, Pending | Progressing | Degraded | Running)
+        });
+        let publication = Publication {
+            uid: uid.clone(),
+            starting: progressing
+                || endpoints
+                    .iter()
+                    .any(|endpoint| endpoint.state == EndpointState::Starting),
+            endpoints,
+            explanation: ready.map_or_else(String::new, |ready| ready.message.clone()),
+            proxy: agent
+                .map(|agent| agent.spec.proxy.clone())
+                .unwrap_or_default(),
+        };
+        self.parts.endpoints.publish(name, publication, now);
+    }
+}
+
+/// Every running container with an address is probed, drained ones too: unknown is not dead.
+fn probe_targets(check: Option<&HealthCheck>, observed: &Observed, plan: &Plan) -> Vec<Target> {
+    observed
+        .containers
+        .iter()
+        .filter(|container| container.state == ContainerState::Running)
+        .filter_map(|container| {
+            let endpoint = plan
+                .endpoints
+                .iter()
+                .find(|endpoint| endpoint.container == container.id)?;
+            Some(Target {
+                container: container.id.clone(),
+                address: endpoint.address?,
+                check: check.cloned(),
+                started_at: container.started_at,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,164 @@
+//! The engine's refusals as our errors, each with its class.
+//!
+//! The engine's words are kept, since people search for them; whoever sends secrets scrubs them first with [`scrub`].
+
+use std::time::Duration;
+
+use bollard::errors::Error;
+
+use crate::runtime::RuntimeError;
+
+/// The longest of the engine's messages that we repeat, in characters.
+const LONGEST: usize = 600;
+
+/// Maps an error of bollard or of our transport.
+pub(super) fn map(call: &'static str, address: &str, error: Error) -> RuntimeError {
+    match error {
+        Error::DockerResponseServerError {
+            status_code,
+            message,
+        } => from_status(call, status_code, &message),
+        Error::DockerStreamError { error } => RuntimeError::Engine {
+            call,
+            message: cut(&error),
+        },
+        Error::RequestTimeoutError => timeout(call, Duration::ZERO),
+        Error::JsonDataError { message, .. } => RuntimeError::Engine {
+            call,
+            message: format!("its answer cannot be read: {message}"),
+        },
+        Error::JsonSerdeError { err } => RuntimeError::Engine {
+            call,
+            message: format!("its answer cannot be read: {err}"),
+        },
+        other => RuntimeError::Unreachable {
+            address: address.to_owned(),
+            source: Box::new(other),
+        },
+    }
+}
+
+/// The deadline of a call passed.
+pub(super) fn timeout(call: &'static str, deadline: Duration) -> RuntimeError {
+    RuntimeError::Timeout {
+        call,
+        seconds: deadline.as_secs(),
+    }
+}
+
+/// What is wrong with the request itself.
+pub(super) fn refused(call: &'static str, message: impl Into<String>) -> RuntimeError {
+    RuntimeError::Refused {
+        call,
+        message: message.into(),
+    }
+}
+
+/// The engine's status codes do not always say what they mean: an address in use is a 500, so is a subnet that
+/// overlaps (403 in 20.10), so words decide where they are known.
+fn from_status(call: &'static str, status: u16, text: &str) -> RuntimeError {
+    let message = cut(text);
+    let says = |words: &str| text.to_ascii_lowercase().contains(words);
+    if says("address already in use")
+        || says("pool overlaps")
+        || says("already exists")
+        || says("has active endpoints")
+        || says("is ambiguous")
+        || says("removal of container") && says("in progress")
+        // Not the container is missing, but what it was to be on.
+        || call == "start" && says("network") && says("not found")
+    {
+        return RuntimeError::Conflict { call, message };
+    }
+    if says("user specified ip address is supported only")
+        || says("no configured subnet or ip range contain the ip address")
+        || says("executable file not found")
+        || says("exec format error")
+        || says("oci runtime") && (says("no such file or directory") || says("permission denied"))
+    {
+        return RuntimeError::Refused { call, message };
+    }
+    match status {
+        404 => RuntimeError::NotFound { call, message },
+        409 => RuntimeError::Conflict { call, message },
+        408 | 429 | 500.. => RuntimeError::Engine { call, message },
+        _ => RuntimeError::Refused { call, message },
+    }
+}
+
+/// `text` without the given secrets. Short values are left: they are no secrets, and stars for them would garble it.
+pub(super) fn scrub<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
+    secrets
+        .filter(|secret| secret.len() >= 4)
+        .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+}
+
+/// An error whose engine's words went through [`scrub`].
+pub(super) fn scrubbed<'a>(
+    error: RuntimeError,
+    secrets: impl Iterator<Item = &'a str>,
+) -> RuntimeError {
+    match error {
+        RuntimeError::Conflict { call, message } => RuntimeError::Conflict {
+            call,
+            message: scrub(&message, secrets),
+        },
+        RuntimeError::NotFound { call, message } => RuntimeError::NotFound {
+            call,
+            message: scrub(&message, secrets),
+        },
+        RuntimeError::Refused { call, message } => RuntimeError::Refused {
+            call,
+            message: scrub(&message, secrets),
+        },
+        RuntimeError::Engine { call, message } => RuntimeError::Engine {
+            call,
+            message: scrub(&message, secrets),
+        },
+        other => other,
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.trim().chars().take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::RuntimeClass;
+
+    fn class(status: u16, message: &str) -> RuntimeClass {
+        from_status("start", status, message).class()
+    }
+
+    #[test]
+    fn statuses_and_known_words_have_their_class() {
+        assert_eq!(class(404, "No such container: x"), RuntimeClass::NotFound);
+        assert_eq!(
+            class(409, "The container name \"/x\" is already in use"),
+            RuntimeClass::Conflict
+        );
+        assert_eq!(class(500, "Address already in use"), RuntimeClass::Conflict);
+        assert_eq!(
+            class(403, "Pool overlaps with other one on this address space"),
+            RuntimeClass::Conflict
+        );
+        assert_eq!(
+            class(400, "invalid reference format"),
+            RuntimeClass::Terminal
+        );
+        assert_eq!(class(500, "something broke"), RuntimeClass::Transient);
+    }
+
+    #[test]
+    fn law_7_values_of_the_environment_are_not_repeated() {
+        let error = scrubbed(
+            refused("create", "invalid environment variable: =hunter2"),
+            ["hunter2", "a"].into_iter(),
+        );
+        let text = error.to_string();
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(text.contains("invalid environment variable"), "{text}");
+    }
+}

@@ -1,0 +1,180 @@
+//! The way to Redis: one shared connection for requests, one of its own for each blocking reader, a deadline for every call,
+//! and Redis' errors in our words. Knows no keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use ::redis::io::tcp::TcpSettings;
+use ::redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    ProtocolVersion, RedisError, RedisResult, ScriptInvocation,
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::super::{Result, StoreError};
+
+/// Whether a call may be sent again after it may have been carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Carried out twice is as good as once.
+    Harmless,
+    /// Only if it surely was not sent.
+    Never,
+}
+
+/// One Redis.
+#[derive(Clone)]
+pub(super) struct Link {
+    address: Arc<str>,
+    client: Client,
+    shared: ConnectionManager,
+    deadline: Duration,
+}
+
+/// A connection is made within this or counts as failed.
+const CONNECT: Duration = Duration::from_secs(2);
+
+impl Link {
+    pub(super) fn new(url: &str, deadline: Duration) -> Result<Self> {
+        let unusable = |error: RedisError| StoreError::Address {
+            reason: error.category().to_owned(),
+        };
+        let info = url.into_connection_info().map_err(unusable)?;
+        let address = info.addr().to_string();
+        let settings = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        let info = info
+            .set_redis_settings(settings)
+            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = Client::open(info).map_err(unusable)?;
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(deadline))
+            .set_pipeline_buffer_size(1024)
+            .set_min_delay(Duration::from_millis(50))
+            .set_max_delay(Duration::from_millis(500))
+            .set_number_of_retries(1);
+        let shared =
+            ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(unusable)?;
+        Ok(Self {
+            address: address.into(),
+            client,
+            shared,
+            deadline,
+        })
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends one command, again if the connection was lost: for reads and for writes that may be repeated.
+    pub(super) async fn ask<T: FromRedisValue>(
+        &self,
+        call: &'static str,
+        command: &Cmd,
+    ) -> Result<T> {
+        self.attempt(call, Repeat::Harmless, |mut connection| async move {
+            command.query_async(&mut connection).await
+        })
+        .await
+    }
+
+    /// Runs a script.
+    pub(super) async fn run<T: FromRedisValue>(
+        &self,
+        call: &'static str,
+        script: &ScriptInvocation<'_>,
+        repeat: Repeat,
+    ) -> Result<T> {
+        self.attempt(call, repeat, |mut connection| async move {
+            script.invoke_async(&mut connection).await
+        })
+        .await
+    }
+
+    /// A connection for a reader that blocks for at most `block` at a time.
+    pub(super) async fn dedicated(&self, block: Duration) -> Result<MultiplexedConnection> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT))
+            .set_response_timeout(Some(block + self.deadline));
+        let connecting = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        match tokio::time::timeout(self.deadline, connecting).await {
+            Ok(connected) => connected.map_err(|error| self.error("watch", &error)),
+            Err(_elapsed) => Err(self.late()),
+        }
+    }
+
+    async fn attempt<T, F>(
+        &self,
+        call: &'static str,
+        repeat: Repeat,
+        send: impl Fn(ConnectionManager) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let until = Instant::now() + self.deadline;
+        let mut again = true;
+        loop {
+            let sent = send(self.shared.clone());
+            let error = match timeout_at(until, sent).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error,
+                Err(_elapsed) => return Err(self.late()),
+            };
+            // The manager keeps a failed attempt to connect until somebody asks again: the first call after an outage
+            // gets the old failure though Redis is back.
+            let unsent = error.is_connection_refusal();
+            let lost = error.is_io_error() && !error.is_timeout();
+            if !again || !(unsent || (lost && repeat == Repeat::Harmless)) {
+                return Err(self.error(call, &error));
+            }
+            again = false;
+        }
+    }
+
+    fn late(&self) -> StoreError {
+        StoreError::Unreachable {
+            address: self.address.to_string(),
+            source: format!("no answer within {:?}", self.deadline).into(),
+        }
+    }
+
+    /// Redis' error in our words. Never its text where that may hold a value of ours.
+    pub(super) fn error(&self, call: &'static str, error: &RedisError) -> StoreError {
+        match error.kind() {
+            ErrorKind::Io => StoreError::Unreachable {
+                address: self.address.to_string(),
+                source: Box::new(error.clone()),
+            },
+            ErrorKind::Server(_) | ErrorKind::Extension => {
+                let code = error.code().unwrap_or("ERR");
+                StoreError::Refused {
+                    call,
+                    message: match error.detail() {
+                        Some(detail) => format!("{code} {detail}"),
+                        None => code.to_owned(),
+                    },
+                }
+            }
+            ErrorKind::AuthenticationFailed => StoreError::Refused {
+                call,
+                message: "it does not accept the user or password of the Redis address".to_owned(),
+            },
+            ErrorKind::RESP3NotSupported => StoreError::Refused {
+                call,
+                message: "it is too old; Redis 6.2 or later is needed".to_owned(),
+            },
+            _ => StoreError::Refused {
+                call,
+                message: format!("unexpected answer ({})", error.category()),
+            },
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! End to end: the real binary, real Docker, real Redis, the examples' agents. Each test has a server, a network and a
+//! data folder of its own and cleans up after itself, so that it passes beside a running server and twice in a row.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    missing_docs
+)]
+
+mod adversity;
+mod engine;
+mod engine_outages;
+mod handover;
+mod healing;
+mod health;
+mod isolation;
+mod lifecycle;
+mod load;
+mod mesh;
+mod recover;
+mod recycling;
+mod redis_outages;
+mod rollouts;
+mod server;
+mod two_servers;
+mod under_load;
+mod web;

@@ -1,0 +1,20 @@
+//! The data path against loopback agents: what passes, what is refused, and what is counted.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    missing_docs
+)]
+
+mod addresses;
+mod agents;
+mod failures;
+mod framing;
+mod front;
+mod load;
+mod rig;
+mod streams;
+mod transparency;

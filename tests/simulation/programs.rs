@@ -1,0 +1,76 @@
+//! What the agents' programs do: how long they take to start, and whether they answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use agentainer::clock;
+use agentainer::observed::{Container, ContainerId, ContainerState, ImageId};
+use agentainer::probe::Outcome;
+
+/// What a program answers once it is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Well,
+    /// It answers, and not well.
+    Sick,
+    /// It accepts nothing.
+    Silent,
+}
+
+/// From the start of a program until it listens.
+const BOOT: Duration = Duration::from_millis(200);
+
+/// All programs.
+#[derive(Default)]
+pub struct Programs {
+    images: BTreeMap<ImageId, Health>,
+    agents: BTreeMap<String, Health>,
+    /// Containers that were well at some time in their present run.
+    pub well: BTreeSet<(ContainerId, Option<jiff::Timestamp>)>,
+}
+
+impl Programs {
+    pub fn image(&mut self, image: &ImageId, health: Health) {
+        self.images.insert(image.clone(), health);
+    }
+
+    pub fn agent(&mut self, agent: &str, health: Health) {
+        self.agents.insert(agent.to_owned(), health);
+    }
+
+    pub fn heal(&mut self) {
+        self.agents.clear();
+    }
+
+    /// What a probe of this container finds.
+    pub fn answer(&mut self, container: &Container) -> Outcome {
+        if container.state != ContainerState::Running {
+            return Outcome::Unanswered("it does not run".to_owned());
+        }
+        let up = container.started_at.is_some_and(|started| {
+            Duration::try_from(clock::now().duration_since(started)).is_ok_and(|age| age >= BOOT)
+        });
+        if !up {
+            return Outcome::Unanswered("nothing listens yet".to_owned());
+        }
+        let of_agent = self.agents.get(container.identity.agent.as_str());
+        match of_agent.or_else(|| self.images.get(&container.image)) {
+            None | Some(Health::Well) => {
+                self.well
+                    .insert((container.id.clone(), container.started_at));
+                Outcome::Ready
+            }
+            Some(Health::Sick) => Outcome::NotReady("GET /health answered 503".to_owned()),
+            Some(Health::Silent) => Outcome::Unanswered("nothing listens".to_owned()),
+        }
+    }
+
+    /// Whether a container, as it is, answers requests.
+    pub fn serves(&mut self, container: &Container) -> bool {
+        let placed = container
+            .attachment
+            .as_ref()
+            .is_some_and(|place| place.ip.is_some());
+        placed && self.answer(container) == Outcome::Ready
+    }
+}
