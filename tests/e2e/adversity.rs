@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::process::run;
 use crate::server::{Server, Stray, docker, docker_says};
 use crate::web::get;
 
@@ -14,10 +15,7 @@ fn law_6_a_wiped_store_removes_nothing_and_applying_again_adopts() {
     assert_eq!(before.len(), 2);
 
     let socket = find_socket(&server.data_dir()).expect("the control Redis' socket");
-    let wiped = Command::new("redis-cli")
-        .args(["-s", &socket, "FLUSHALL"])
-        .output()
-        .unwrap();
+    let wiped = run(Command::new("redis-cli").args(["-s", &socket, "FLUSHALL"]));
     assert!(
         wiped.status.success(),
         "{}",
@@ -154,12 +152,10 @@ fn an_external_control_redis_is_used_with_its_password_and_an_open_one_is_refuse
     );
 
     let data = tempfile::tempdir().unwrap();
-    let refused = Command::new(env!("CARGO_BIN_EXE_agentainer"))
+    let refused = run(Command::new(env!("CARGO_BIN_EXE_agentainer"))
         .args(["serve", "--port", "0", "--data-dir"])
         .arg(data.path().join("data"))
-        .args(["--redis-url", &format!("redis://127.0.0.1:{}", open.port)])
-        .output()
-        .unwrap();
+        .args(["--redis-url", &format!("redis://127.0.0.1:{}", open.port)]));
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(
         !refused.status.success() && said.contains("--allow-open-redis"),

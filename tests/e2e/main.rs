@@ -20,6 +20,7 @@ mod isolation;
 mod lifecycle;
 mod load;
 mod mesh;
+mod process;
 mod recover;
 mod recycling;
 mod redis_outages;

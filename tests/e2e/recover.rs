@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::process::run;
 use crate::server::{Server, docker};
 use crate::web::get;
 
@@ -21,11 +22,7 @@ impl Server {
     fn redis(&self, args: &[&str]) {
         let socket =
             crate::adversity::find_socket(&self.data_dir()).expect("the control Redis' socket");
-        let ran = Command::new("redis-cli")
-            .args(["-s", &socket])
-            .args(args)
-            .output();
-        let ran = ran.unwrap();
+        let ran = run(Command::new("redis-cli").args(["-s", &socket]).args(args));
         assert!(
             ran.status.success(),
             "{}",
@@ -144,10 +141,7 @@ fn law_6_an_older_backup_touches_nothing_and_is_brought_forward() {
     server.apply(&MANIFEST.replace("lost", "older"));
     let socket = crate::adversity::find_socket(&server.data_dir()).unwrap();
     let dump = |key: &str| -> Vec<u8> {
-        let ran = Command::new("redis-cli")
-            .args(["-s", &socket, "--raw", "HGETALL", key])
-            .output();
-        ran.unwrap().stdout
+        run(Command::new("redis-cli").args(["-s", &socket, "--raw", "HGETALL", key])).stdout
     };
     let old = dump("agentainer:agents");
     server.apply(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::engine::Stopped;
+use crate::process::run;
 use crate::server::{PATIENCE, Server, docker, free_port, pause};
 use crate::web::{curl, get};
 
@@ -48,11 +49,8 @@ impl Redis {
     }
 
     fn command(&self, words: &[&str]) -> String {
-        let output = Command::new("redis-cli")
-            .args(["-p", &self.port.to_string()])
-            .args(words)
-            .output()
-            .unwrap();
+        let port = self.port.to_string();
+        let output = run(Command::new("redis-cli").args(["-p", &port]).args(words));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 }

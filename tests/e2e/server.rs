@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use serde_json::Value;
 
 use crate::engine::Engine;
+use crate::process;
 
 /// How long anything may take that has to happen at all; generous, since these machines are slow and shared.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -237,8 +238,13 @@ impl Server {
     }
 
     pub fn cli_with_input(&self, args: &[&str], input: &str) -> Output {
-        use std::io::Write as _;
-        let mut child = Command::new(BINARY)
+        process::ended(&mut self.command(args), input).unwrap_or_else(|hung| panic!("{hung}"))
+    }
+
+    /// Our command line against this server, not yet begun.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command
             .args(args)
             .env("AGENTAINER_SERVER", self.url(""))
             .env("AGENTAINER_DATA_DIR", self.data_dir())
@@ -246,15 +252,8 @@ impl Server {
                 self.engine
                     .iter()
                     .map(|engine| ("DOCKER_HOST", engine.host())),
-            )
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // A command that does not read its input closes it: not an error of the test's.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
+            );
+        command
     }
 
     /// The same, which must succeed; its standard output.
@@ -384,7 +383,9 @@ impl Drop for Server {
         if let Some(engine) = &self.engine {
             engine.revive();
         }
-        let _ = self.cli(&["stop", "--all"]);
+        if let Err(hung) = process::ended(&mut self.command(&["stop", "--all"]), "") {
+            eprintln!("{hung}");
+        }
         // One that the test made itself is not the server's to remove.
         let _ = docker_says(&["network", "rm", &self.network]);
         // Data is kept by `stop --all`; a test's is nobody's.
@@ -408,10 +409,7 @@ impl Drop for Server {
 
 /// Runs docker, which must succeed; its standard output.
 pub fn docker(args: &[&str]) -> String {
-    let output = Command::new("docker")
-        .args(args)
-        .output()
-        .expect("docker is on the PATH");
+    let output = process::run(Command::new("docker").args(args));
     assert!(
         output.status.success(),
         "docker {args:?}: {}",
@@ -422,10 +420,11 @@ pub fn docker(args: &[&str]) -> String {
 
 /// Runs docker and tells whether it succeeded, with all it said.
 pub fn docker_says(args: &[&str]) -> (bool, String) {
-    let output = Command::new("docker")
-        .args(args)
-        .output()
-        .expect("docker is on the PATH");
+    let output = match process::ended(Command::new("docker").args(args), "") {
+        Ok(output) => output,
+        // Also said while a test is cleared away, where a panic would end all the others.
+        Err(hung) => return (false, hung),
+    };
     let said = [output.stdout, output.stderr].concat();
     (
         output.status.success(),

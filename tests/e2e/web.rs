@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::process::run;
+
 pub struct Answer {
     pub status: u16,
     pub head: String,
@@ -17,11 +19,9 @@ impl Answer {
 
 /// `None` when there was no answer at all.
 pub fn curl(args: &[&str]) -> Option<Answer> {
-    let output = Command::new("curl")
+    let output = run(Command::new("curl")
         .args(["-sS", "-i", "--max-time", "40"])
-        .args(args)
-        .output()
-        .expect("curl is on the PATH");
+        .args(args));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     // Interim answers (100 Continue) come first, each with a head of its own.
     let mut rest = text.as_str();
