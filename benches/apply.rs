@@ -17,6 +17,8 @@ mod docker;
 mod engine;
 #[path = "../tests/common/image.rs"]
 mod image;
+#[path = "../tests/e2e/process.rs"]
+mod process;
 #[path = "../tests/e2e/server.rs"]
 mod server;
 #[path = "../tests/e2e/web.rs"]
