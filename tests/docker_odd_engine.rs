@@ -282,6 +282,30 @@ async fn law_6_a_list_that_fails_is_an_error_and_no_empty_list() {
     }
 }
 
+/// #49888: the engine lists no endpoint of a network that containers are on, and refuses to remove it for those.
+#[tokio::test]
+async fn an_empty_list_of_endpoints_does_not_make_a_used_network_free() {
+    let engine = Engine::new();
+    let network = json!({"Id": "n1", "Name": "net", "Driver": "bridge", "Containers": {}, "Labels": {},
+        "IPAM": {"Config": [{"Subnet": "172.30.0.0/16", "Gateway": "172.30.0.1"}]}});
+    engine.says("/v1.41/networks", Reply::Json(200, json!([network])));
+    engine.says("/v1.41/networks/n1", Reply::Json(200, network));
+    engine.holds(&["a"]);
+    let runtime = engine.runtime();
+    let found = runtime.network().await.unwrap().unwrap();
+    assert!(
+        !found.addresses_owned,
+        "one that is made again when it is empty"
+    );
+    let members: Vec<_> = found.members.keys().collect();
+    assert_eq!(members, ["a"], "who would start on it is on it");
+
+    let refused = json!({"message": "network net id n1 has active endpoints"});
+    engine.says("/v1.41/networks/n1", Reply::Json(403, refused));
+    let error = runtime.remove_network(&found.id).await.unwrap_err();
+    assert_eq!(error.class(), RuntimeClass::Conflict, "{error}");
+}
+
 #[tokio::test]
 async fn an_event_that_nobody_knows_does_not_end_the_stream() {
     let engine = Engine::new();
