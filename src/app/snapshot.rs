@@ -186,14 +186,7 @@ impl Keeper {
             })
             .await
             .context("a spec was not written down")?;
-        let now = Written {
-            uid: metadata.uid.clone(),
-            created: metadata.creation_timestamp,
-            generation: metadata.generation,
-            version: metadata.resource_version,
-            older_at: None,
-        };
-        written.insert(name.clone(), now);
+        written.insert(name.clone(), Written::of(metadata));
         Ok(())
     }
 }
@@ -220,13 +213,7 @@ mod tests {
 
     #[test]
     fn law_6_a_life_that_began_after_a_wipe_is_written_down_and_an_older_store_is_not() {
-        let written = Written {
-            uid: Uid("u1".to_owned()),
-            created: "2026-01-02T00:00:00Z".parse().unwrap(),
-            generation: 3,
-            version: ResourceVersion(7),
-            older_at: None,
-        };
+        let written = Written::of(&metadata("u1", 3, "2026-01-02T00:00:00Z"));
         let newer = |metadata: Metadata| written.newer_than(&metadata, &BTreeSet::new());
         assert!(!newer(metadata("u2", 1, "2026-01-03T00:00:00Z")));
         assert!(newer(metadata("u0", 9, "2026-01-01T00:00:00Z")));

@@ -1,25 +1,18 @@
 //! `events`: what happened, the newest last; `--watch` goes on with what happens.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use clap::Args;
-use tokio::time::{Instant, sleep};
 
 use super::names::{bare, path};
 use super::output::{self, Format};
+use super::patience::{self, Patience};
 use super::text::{age, line, table, widths};
 use super::{Context, Failure};
 use crate::agent::EventRecord;
 use crate::wire::EventListBody;
 
 const HEADINGS: [&str; 5] = ["AGE", "COUNT", "AGENT", "REASON", "MESSAGE"];
-/// How long the server may be away from a watch.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two tries to reach it again.
-const PAUSE: Duration = Duration::from_millis(500);
-/// A watch that is silent for so long is dead: empty lines come more often.
-const SILENCE: Duration = Duration::from_secs(45);
 
 /// Show what happened, to one agent or to all, the newest last.
 #[derive(Args, Debug)]
@@ -77,33 +70,26 @@ fn row(event: &EventRecord) -> Vec<String> {
 async fn watch(context: &Context, format: Format, path: &str) -> Result<(), Failure> {
     let path = format!("{path}&watch=true");
     let mut shown = Shown::default();
-    let mut away: Option<Instant> = None;
-    let mut once = false;
+    let mut patience = Patience::default();
     loop {
         let ended = match context.client.lines(&path).await {
             Ok(mut lines) => {
-                once = true;
-                away = None;
+                patience.begun();
+                patience.heard();
                 loop {
-                    let next = tokio::time::timeout(SILENCE, lines.next::<EventRecord>()).await;
-                    match next {
-                        Ok(Ok(Some(event))) => shown.show(context, format, event)?,
-                        Ok(Ok(None)) | Err(_) => break None,
-                        Ok(Err(failure)) => break Some(failure),
+                    match patience::next::<EventRecord>(&mut lines).await {
+                        Ok(Some(event)) => shown.show(context, format, event)?,
+                        Ok(None) => break None,
+                        Err(failure) => break Some(failure),
                     }
                 }
             }
             Err(failure) => Some(failure),
         };
-        if let Some(failure) = ended {
-            // Somebody who was never there will not come; somebody who was may be restarting.
-            let may_return = matches!(failure, Failure::Unreachable { .. }) && once;
-            let since = *away.get_or_insert_with(Instant::now);
-            if !may_return || since.elapsed() > PATIENCE {
-                return Err(failure);
-            }
+        match ended {
+            Some(failure) => patience.bear(failure).await?,
+            None => patience::pause().await,
         }
-        sleep(PAUSE).await;
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `failure` | how a command ends, and its exit code |
 //! | `manifests`, `builds`, `build_context`, `dockerignore` | what is read from this machine |
 //! | `watching`, `goal`, `waiting` | `--wait` |
+//! | `patience` | how long a watch waits for its server |
 //! | one file a verb or family of verbs | the rest |
 
 mod address;
@@ -39,6 +40,7 @@ mod logs;
 mod manifests;
 mod names;
 mod output;
+mod patience;
 mod progress;
 mod recover;
 mod rollout;

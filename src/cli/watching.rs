@@ -1,22 +1,13 @@
 //! A view of all agents that is kept up to date by `GET /agents?watch=true`, over restarts of the server.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
 
 use super::Failure;
 use super::client::Client;
 use super::lines::Lines;
+use super::patience::{self, Patience};
 use crate::agent::Agent;
 use crate::wire::{WatchKind, WatchLine};
-
-/// How long the server may be away.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two tries to reach it again.
-const PAUSE: Duration = Duration::from_millis(500);
-/// A watch that is silent for so long is dead: bookmarks come more often.
-const SILENCE: Duration = Duration::from_secs(45);
 
 /// A view of all agents.
 pub(super) struct Watching {
@@ -26,9 +17,7 @@ pub(super) struct Watching {
     pub(super) agents: BTreeMap<String, Agent>,
     /// What a new watch has told so far, until it has told all.
     fresh: Option<BTreeMap<String, Agent>>,
-    /// Since when the server is away.
-    away: Option<Instant>,
-    once: bool,
+    patience: Patience,
 }
 
 impl Watching {
@@ -38,8 +27,7 @@ impl Watching {
             lines: None,
             agents: BTreeMap::new(),
             fresh: None,
-            away: None,
-            once: false,
+            patience: Patience::default(),
         }
     }
 
@@ -50,14 +38,8 @@ impl Watching {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(failure) => {
-                    // Somebody who was never there will not come; somebody who was may be restarting.
-                    let may_return = matches!(failure, Failure::Unreachable { .. }) && self.once;
-                    let since = *self.away.get_or_insert_with(Instant::now);
-                    if !may_return || since.elapsed() > PATIENCE {
-                        return Err(failure);
-                    }
                     self.lines = None;
-                    sleep(PAUSE).await;
+                    self.patience.bear(failure).await?;
                 }
             }
         }
@@ -70,21 +52,17 @@ impl Watching {
             None => {
                 let lines = self.client.lines("/agents?watch=true").await?;
                 self.fresh = Some(BTreeMap::new());
-                self.once = true;
+                self.patience.begun();
                 self.lines.insert(lines)
             }
         };
-        let line = match tokio::time::timeout(SILENCE, lines.next::<WatchLine>()).await {
-            Ok(line) => line?,
-            Err(_) => None,
-        };
-        let Some(line) = line else {
+        let Some(line) = patience::next::<WatchLine>(lines).await? else {
             return Err(Failure::Unreachable {
                 server: self.client.address().to_string(),
                 cause: "the watch ended".to_owned(),
             });
         };
-        self.away = None;
+        self.patience.heard();
         let name = line
             .object
             .as_ref()
@@ -108,7 +86,7 @@ impl Watching {
             (WatchKind::Error, _, _) => {
                 // The position is gone, say: begin anew with the list.
                 self.lines = None;
-                sleep(PAUSE).await;
+                patience::pause().await;
                 return Ok(false);
             }
             _ => {}

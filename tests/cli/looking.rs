@@ -1,10 +1,14 @@
 //! `get`, `list`, `describe`, `logs`, `events`, `graph`, `health`, `version`.
 
+use std::process::Stdio;
+use std::time::Duration;
+
 use agentainer::agent::EventRecord;
 use agentainer::clock;
 use agentainer::store::AgentStore;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::rig::{ADMIN, Rig, condition, failed, ready};
 
@@ -227,24 +231,40 @@ async fn a_server_that_is_not_ready_exits_1_and_says_what_is_wrong() {
     );
 }
 
+/// The program while it goes on writing lines.
+struct Watch {
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl Watch {
+    fn start(rig: &Rig, args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_agentainer"))
+            .args(args)
+            .env("AGENTAINER_SERVER", &rig.server)
+            .env("AGENTAINER_TOKEN", ADMIN)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            lines: BufReader::new(child.stdout.take().unwrap()).lines(),
+            _child: child,
+        }
+    }
+
+    async fn next(&mut self) -> String {
+        let line = tokio::time::timeout(Duration::from_secs(30), self.lines.next_line());
+        line.await.unwrap().unwrap().unwrap()
+    }
+}
+
 #[tokio::test]
 async fn a_watch_shows_each_change() {
     let rig = mesh().await;
-    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_agentainer"))
-        .args(["get", "agents", "-w"])
-        .env("AGENTAINER_SERVER", &rig.server)
-        .env("AGENTAINER_TOKEN", ADMIN)
-        .stdout(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = async || {
-        let line = tokio::time::timeout(std::time::Duration::from_secs(30), lines.next_line());
-        line.await.unwrap().unwrap().unwrap()
-    };
+    let mut watch = Watch::start(&rig, &["get", "agents", "-w"]);
     for start in ["NAME ", "auth ", "gateway "] {
-        let line = next().await;
+        let line = watch.next().await;
         assert!(line.starts_with(start), "{line}");
     }
     let auth = rig.agent("auth").await;
@@ -252,7 +272,7 @@ async fn a_watch_shows_each_change() {
     status["phase"] = json!("Degraded");
     status["conditions"] = json!([condition("Ready", "False", "NotReady", "")]);
     rig.set_status(&auth, status).await;
-    let line = next().await;
+    let line = watch.next().await;
     assert!(line.contains("Degraded:NotReady"), "{line}");
 }
 
@@ -272,22 +292,15 @@ async fn a_watch_of_events_goes_on_with_what_happens() {
         rig.store.record_event(&event).await.unwrap();
     };
     happened("Created").await;
-    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_agentainer"))
-        .args(["events", "auth", "-w"])
-        .env("AGENTAINER_SERVER", &rig.server)
-        .env("AGENTAINER_TOKEN", ADMIN)
-        .stdout(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut next = async || {
-        let line = tokio::time::timeout(std::time::Duration::from_secs(30), lines.next_line());
-        line.await.unwrap().unwrap().unwrap()
-    };
-    assert!(next().await.starts_with("AGE "));
-    assert!(next().await.contains("agent/auth   Created   so it was"));
+    let mut watch = Watch::start(&rig, &["events", "auth", "-w"]);
+    assert!(watch.next().await.starts_with("AGE "));
+    assert!(
+        watch
+            .next()
+            .await
+            .contains("agent/auth   Created   so it was")
+    );
     happened("Killed").await;
-    let line = next().await;
+    let line = watch.next().await;
     assert!(line.contains("agent/auth   Killed "), "{line}");
 }

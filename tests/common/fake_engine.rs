@@ -99,19 +99,25 @@ pub struct Call {
 impl Call {
     /// Whether it changes anything.
     pub fn writes(&self) -> bool {
-        const READS: [&str; 9] = [
-            "list",
-            "list_agent",
-            "holder_of_name",
-            "network",
-            "image",
-            "logs",
-            "events",
-            "event",
-            "ping",
-        ];
-        !READS.contains(&self.name)
+        writes(self.name)
     }
+}
+
+/// Whether a call of this name changes anything.
+pub fn writes(name: &str) -> bool {
+    const READS: [&str; 10] = [
+        "list",
+        "list_agent",
+        "made_from",
+        "holder_of_name",
+        "network",
+        "image",
+        "logs",
+        "events",
+        "event",
+        "ping",
+    ];
+    !READS.contains(&name)
 }
 
 type Hook = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;

@@ -40,7 +40,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use tokio_stream::wrappers::BroadcastStream;
 
-pub use self::fake_engine::{Call, Caller, FakeEngine, Fault, Program, Pull};
+pub use self::fake_engine::{Call, Caller, FakeEngine, Fault, Program, Pull, writes};
 use self::fake_engine::{Course, Past, State, Told, missing};
 
 /// The port of one cluster on a [`FakeEngine`].

@@ -225,12 +225,7 @@ impl FakeStore {
         while state.changes.len() > self.changes_kept {
             state.changes.pop_front();
         }
-        // A sign of life is no write of what is read.
-        if let Some(past) = self
-            .past
-            .as_ref()
-            .filter(|_| writes(name) && name != "beat")
-        {
+        if let Some(past) = self.past.as_ref().filter(|_| changes(name)) {
             *past.lock() = state.clone();
         }
         let moved = state.version != before;
@@ -257,6 +252,11 @@ pub fn writes(name: &str) -> bool {
         "ping",
     ];
     !READS.contains(&name)
+}
+
+/// Whether a call changes what is read: a sign of life does not, whatever there is, and `change` is told, not asked.
+pub fn changes(name: &str) -> bool {
+    writes(name) && !["beat", "change"].contains(&name)
 }
 
 /// A store as it was.

@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::fake_runtime::{FakeEngine, FakeRuntime};
+use super::fake_runtime::{self, FakeEngine, FakeRuntime};
 use super::fake_store::{self, FakeStore};
 
 /// Agents, and a server that looks after them.
@@ -175,41 +175,13 @@ impl Fleet {
 /// Those among some calls that change something.
 pub fn writes(calls: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let changes = |call: &str| match call.split_once(' ') {
-        Some(("store", name)) => {
-            // The lease is kept by a beat, whatever there is.
-            fake_store::writes(name) && !["change", "beat"].contains(&name)
-        }
-        Some((_, name)) => super::fake_runtime::Call {
-            name: ENGINE
-                .iter()
-                .find(|known| **known == name)
-                .unwrap_or(&"list"),
-            target: String::new(),
-        }
-        .writes(),
+        Some(("store", name)) => fake_store::changes(name),
+        Some((_, name)) => fake_runtime::writes(name),
         None => false,
     };
     let found = calls.iter().filter(|(call, _)| changes(call));
     found.map(|(call, count)| (call.clone(), *count)).collect()
 }
-
-/// What changes something at the engine.
-const ENGINE: [&str; 14] = [
-    "create",
-    "start",
-    "stop",
-    "pause",
-    "unpause",
-    "remove",
-    "rename",
-    "update_limits",
-    "connect",
-    "disconnect",
-    "create_network",
-    "remove_network",
-    "pull",
-    "tag",
-];
 
 fn create(nth: usize) -> Write {
     let metadata = Metadata {

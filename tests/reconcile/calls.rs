@@ -24,27 +24,10 @@ pub struct Call {
 impl Call {
     /// Whether it changes anything.
     pub fn writes(&self) -> bool {
-        const WRITES: [&str; 18] = [
-            "create",
-            "start",
-            "stop",
-            "pause",
-            "unpause",
-            "remove",
-            "rename",
-            "update_limits",
-            "connect",
-            "disconnect",
-            "create_network",
-            "remove_network",
-            "pull",
-            "tag",
-            "found",
-            "commit",
-            "put_status",
-            "reserve",
-        ];
-        WRITES.contains(&self.name) || ["put_revision", "record_event"].contains(&self.name)
+        match self.engine {
+            true => fake_runtime::writes(self.name),
+            false => fake_store::changes(self.name),
+        }
     }
 }
 

@@ -43,7 +43,8 @@ struct Asked {
 pub struct Checker {
     seen: BTreeMap<ContainerId, Seen>,
     asked: BTreeMap<String, VecDeque<Asked>>,
-    /// When a container last stopped serving by no hand of ours, and when the run began that did.
+    /// Of each container that stopped serving by no hand of ours: whose it was, when that last was, and when the run had
+    /// begun that served until then.
     lost: BTreeMap<ContainerId, (Uid, Instant, Option<Timestamp>)>,
     /// Since when the published table gives a container nothing new; only of those that it once did.
     rests: BTreeMap<ContainerId, Option<Instant>>,

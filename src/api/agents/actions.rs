@@ -125,12 +125,38 @@ pub(super) async fn act(
     request: Request,
     edit: impl Fn(&Agent, &mut Merged) -> Answer<()>,
 ) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
-    let (parts, body) = request.into_parts();
-    // `scale` has read its own.
-    body::none(&parts.headers, body).await?;
-    let precondition = Precondition::of(&parts.headers)?;
-    let live = find(&call.api, id).await?;
-    let agent = change(&call.api, live, &precondition, edit).await?;
-    Ok(shown(&view, agent))
+    Wish::of(call, id, request).await?.carry_out(edit).await
+}
+
+/// An action that was asked for, and the agent that it is about.
+pub(super) struct Wish {
+    pub(super) call: Call,
+    pub(super) live: Agent,
+    view: View,
+    precondition: Precondition,
+}
+
+impl Wish {
+    pub(super) async fn of(call: Call, id: &str, request: Request) -> Answer<Self> {
+        let view = View::of(&call.role, &call.query)?;
+        let (parts, body) = request.into_parts();
+        // `scale` has read its own.
+        body::none(&parts.headers, body).await?;
+        let precondition = Precondition::of(&parts.headers)?;
+        let live = find(&call.api, id).await?;
+        Ok(Self {
+            call,
+            live,
+            view,
+            precondition,
+        })
+    }
+
+    pub(super) async fn carry_out(
+        self,
+        edit: impl Fn(&Agent, &mut Merged) -> Answer<()>,
+    ) -> Answer<Response> {
+        let agent = change(&self.call.api, self.live, &self.precondition, edit).await?;
+        Ok(shown(&self.view, agent))
+    }
 }

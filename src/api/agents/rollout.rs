@@ -6,15 +6,14 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Map, Value};
 
-use super::actions::act;
-use super::change::{Precondition, change};
-use super::{find, may_see, shown};
+use super::actions::{Wish, act};
+use super::{find, may_see};
 use crate::agent::merge::Merged;
 use crate::agent::status::{RolloutState, condition};
 use crate::agent::{Agent, RevisionRecord, numbered};
+use crate::api::Call;
 use crate::api::refusal::{Answer, Refusal};
 use crate::api::view::View;
-use crate::api::{Call, body};
 use crate::keys::{RESTARTED_AT, ROLLOUT_PAUSED};
 use crate::wire::{HistoryBody, HistoryEntry, MASK, RolloutBody};
 
@@ -92,23 +91,18 @@ pub(in crate::api) async fn undo(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
     let to = call
         .query
         .number("toRevision")?
         .filter(|number| *number > 0);
-    let (parts, body) = request.into_parts();
-    body::none(&parts.headers, body).await?;
-    let precondition = Precondition::of(&parts.headers)?;
-    let live = find(&call.api, &id).await?;
-    let records = call.api.store.revisions(&live.metadata.uid).await?;
-    let records = numbered(records);
-    let agent = change(&call.api, live, &precondition, |live, wanted| {
+    let wish = Wish::of(call, &id, request).await?;
+    let store = &wish.call.api.store;
+    let records = numbered(store.revisions(&wish.live.metadata.uid).await?);
+    wish.carry_out(|live, wanted| {
         refuse_paused(live, "undone")?;
         go_back(chosen(live, &records, to)?, live, wanted)
     })
-    .await?;
-    Ok(shown(&view, agent))
+    .await
 }
 
 /// The revision of this number; else the last good one when the one that is asked for never was good, else the one before.
