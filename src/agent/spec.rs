@@ -345,7 +345,8 @@ pub struct Strategy {
     /// Ready instances that may be missing during a rollout; default 0.
     #[serde(skip_serializing_if = "unset")]
     pub max_unavailable: Option<u32>,
-    /// How long a rollout may go without progress before it counts as failed; default 2m, 0s is for ever.
+    /// How long a rollout, the first one too, may go without progress before it counts as failed; default 2m and the
+    /// healthCheck's startPeriod, 0s is for ever.
     #[serde(skip_serializing_if = "unset")]
     pub progress_deadline: Option<Span>,
     /// Go back to the last good revision by itself when a rollout fails. The spec stays as it is; the next change of it,

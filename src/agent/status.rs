@@ -81,7 +81,7 @@ pub struct RolloutStatus {
     /// When the rollout last got on; its deadline counts from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progressed_at: Option<Timestamp>,
-    /// How far it had got by then: instances made and instances ready.
+    /// How far it had got by then: its image found, instances made, instances ready.
     pub progress: u32,
     /// Why the revision that the spec asks for counts as failed, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -51,7 +51,7 @@ enum RolloutCommand {
 
 /// Wait until a rollout is complete, and say how far it is.
 ///
-/// Exits 1 when it failed or was rolled back, 6 when it takes longer than --timeout.
+/// Exits 1 when it failed or was rolled back, an agent's first rollout too, and 6 when it takes longer than --timeout.
 #[derive(Args, Debug)]
 struct StatusArgs {
     #[command(flatten)]

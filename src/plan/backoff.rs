@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use super::draft::since;
 use crate::agent::spec::Restart;
 use crate::observed::Failure;
 
@@ -64,6 +67,25 @@ pub(super) fn image(failure: &Failure) -> Duration {
     doubled(IMAGE_FIRST, failure.attempts.saturating_sub(1), LONGEST)
 }
 
+/// Since when an image could not be had, were it not for the time that the tries themselves took.
+pub(super) fn image_rests(failure: &Failure, now: Timestamp) -> Timestamp {
+    // The rests double seven times at most.
+    let earlier = 1..failure.attempts.min(8);
+    let row = earlier.map(|attempts| {
+        image(&Failure {
+            attempts,
+            ..failure.clone()
+        })
+    });
+    let long = LONGEST.saturating_mul(failure.attempts.saturating_sub(8));
+    let last = since(failure.at, now).min(image(failure));
+    let rested = row
+        .sum::<Duration>()
+        .saturating_add(long)
+        .saturating_add(last);
+    now.checked_sub(rested).unwrap_or(Timestamp::MIN)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -96,6 +118,21 @@ mod tests {
             .to_vec();
         assert_eq!(seconds, [10, 10, 20, 40, 300, 300, 300]);
         assert_eq!(image(&failure(1, false)).as_secs(), 300);
+    }
+
+    #[test]
+    fn what_a_try_for_an_image_takes_is_no_rest() {
+        let now = Timestamp::from_second(100_000).unwrap();
+        let rested = |attempts, ago| {
+            let mut one = failure(attempts, true);
+            one.at = now - Duration::from_secs(ago);
+            since(image_rests(&one, now), now).as_secs()
+        };
+        assert_eq!([rested(1, 0), rested(1, 7), rested(1, 700)], [0, 7, 10]);
+        assert_eq!([rested(3, 0), rested(3, 39), rested(3, 700)], [30, 69, 70]);
+        let long = 10 + 20 + 40 + 80 + 160;
+        assert_eq!([rested(6, 0), rested(9, 5)], [long, long + 300 * 3 + 5]);
+        assert!(rested(u32::MAX, 0) > 1_000_000_000);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::agent::status::{ConditionStatus, condition};
 use crate::agent::{AgentStatus, Condition};
 use crate::observed::ImageState;
 
+/// Waits that a condition tells of.
+const TOLD: usize = 3;
+
 /// A condition without its time.
 pub(super) struct Finding {
     pub(super) kind: &'static str,
@@ -65,6 +68,22 @@ fn told(draft: &Draft<'_>) -> Vec<Wait> {
     waits
 }
 
+/// The same with the failure of the rollout: before all else where an earlier revision serves on; of a first one it comes
+/// last, and hides nothing that an instance waits for.
+fn told_with_failure(draft: &Draft<'_>, frame: &Frame<'_, '_>) -> Vec<Wait> {
+    let mut waits = told(draft);
+    if let Some(failed) = frame.course.failed() {
+        let failure = Wait {
+            reason: failed.reason.clone(),
+            message: failed.message.clone(),
+            stuck: true,
+        };
+        let last = waits.len().min(TOLD.saturating_sub(1));
+        waits.insert(if frame.course.replaces { 0 } else { last }, failure);
+    }
+    waits
+}
+
 /// The condition of this name.
 pub(super) fn ready(draft: &Draft<'_>, frame: &Frame<'_, '_>, count: &Count) -> Finding {
     let name = &frame.agent.metadata.name;
@@ -99,7 +118,7 @@ pub(super) fn ready(draft: &Draft<'_>, frame: &Frame<'_, '_>, count: &Count) -> 
         let message = format!("{wanted} of {wanted} ready{which}");
         return Finding::new(condition::READY, true, reason, message);
     }
-    let waits = told(draft);
+    let waits = told_with_failure(draft, frame);
     let reason = waits
         .first()
         .map_or("NotReady", |wait| wait.reason.as_str());
@@ -107,7 +126,7 @@ pub(super) fn ready(draft: &Draft<'_>, frame: &Frame<'_, '_>, count: &Count) -> 
     if count.current < available {
         message.push_str(" (some of an earlier revision)");
     }
-    for (place, wait) in waits.iter().take(3).enumerate() {
+    for (place, wait) in waits.iter().take(TOLD).enumerate() {
         message.push_str(if place == 0 { ": " } else { "; " });
         message.push_str(&wait.message);
     }
@@ -137,12 +156,15 @@ pub(super) fn progressing(draft: &Draft<'_>, frame: &Frame<'_, '_>) -> Finding {
     if let Some(why) = draft.input.frozen {
         return finding(false, "Frozen", why);
     }
+    if let Some(failed) = frame.course.failed() {
+        return finding(false, &failed.reason, &failed.message);
+    }
     let waits = told(draft);
     if let Some(wait) = waits.iter().find(|wait| wait.stuck) {
         return finding(false, &wait.reason, &wait.message);
     }
     if frame.course.rolled_back()
-        && let Some(failed) = &frame.course.failed
+        && let Some(failed) = &frame.course.verdict.failed
     {
         return finding(false, "RolledBack", &failed.message);
     }
@@ -171,7 +193,7 @@ pub(super) fn progressing(draft: &Draft<'_>, frame: &Frame<'_, '_>) -> Finding {
 
 /// The condition of this name.
 pub(super) fn rolled_back(frame: &Frame<'_, '_>) -> Option<Finding> {
-    let failed = frame.course.failed.as_ref();
+    let failed = frame.course.verdict.failed.as_ref();
     let failed = failed.filter(|_| frame.course.rolled_back())?;
     let (name, number) = (
         &frame.agent.metadata.name,

@@ -23,6 +23,7 @@ mod orphans;
 mod rollout;
 mod status;
 mod upstreams;
+mod verdict;
 
 #[cfg(test)]
 mod tests;

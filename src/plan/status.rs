@@ -2,14 +2,14 @@
 //! condition keeps its time of transition while its status stays.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::course::record;
-use super::draft::{Draft, ahead, later};
+use super::draft::Draft;
 use super::instances::{Instance, address};
 use super::lifecycle::Frame;
+use super::verdict::Proof;
 use super::{conditions, upstreams};
 use crate::agent::spec::DesiredState;
 use crate::agent::status::{ConditionStatus, InstanceStatus, RolloutState, RolloutStatus};
@@ -94,7 +94,7 @@ fn phase(draft: &Draft<'_>, frame: &Frame<'_, '_>, count: &Count, ready: Conditi
         return Phase::Terminating;
     }
     let present = || frame.instances.iter().filter(|instance| !instance.gone());
-    let stuck = draft.waits().iter().any(|wait| wait.stuck);
+    let stuck = draft.waits().iter().any(|wait| wait.stuck) || frame.course.failed().is_some();
     let settled = match frame.spec.state {
         DesiredState::Stopped => {
             let running = present().any(Instance::live);
@@ -128,26 +128,20 @@ fn hopeless(draft: &Draft<'_>) -> bool {
         .any(|wait| wait.stuck && wait.reason != "NotReady")
 }
 
-/// How long all instances of a revision must have been ready to show that it is good.
-const GOOD_AFTER: Duration = Duration::from_secs(10);
-
 /// How the way to the asked revision stands; looks again when it will have proved good.
 fn rollout(draft: &mut Draft<'_>, frame: &Frame<'_, '_>, count: &Count) -> RolloutStatus {
     let (course, last) = (frame.course, &frame.agent.status.rollout);
+    let verdict = &course.verdict;
     let present = || frame.instances.iter().filter(|instance| !instance.gone());
     let complete = present().all(|instance| instance.current) && count.current == count.wanted;
-    let mut last_good = last.last_good.clone();
-    let runs = frame.spec.state == DesiredState::Running;
-    if runs && count.wanted > 0 && count.current == count.wanted && !course.rolled_back() {
-        let serving = present().filter(|instance| instance.current && instance.serving);
-        let until = serving.filter_map(|instance| instance.container.started_at);
-        let until = until.map(|started| later(started, GOOD_AFTER)).max();
-        let now = draft.input.now;
-        match until.filter(|until| *until > now && !ahead(*until, now)) {
-            Some(until) if last_good.as_ref() != Some(&course.asked) => draft.look_at(until),
-            _ => last_good = Some(course.asked.clone()),
+    let last_good = match verdict.proof {
+        Proof::Given => Some(course.asked.clone()),
+        Proof::From(moment) => {
+            draft.look_at(moment);
+            last.last_good.clone()
         }
-    }
+        Proof::Open => last.last_good.clone(),
+    };
     let numbered = |revision: &Revision, before: u64| match &draft.input.observed.records {
         Some(_) => record(draft, revision).map_or(0, |record| record.number),
         None => before,
@@ -156,23 +150,20 @@ fn rollout(draft: &mut Draft<'_>, frame: &Frame<'_, '_>, count: &Count) -> Rollo
     let number = numbered(&course.asked, if same { last.number } else { 0 });
     let last_good_number = last_good.as_ref();
     let last_good_number = last_good_number.map_or(0, |good| numbered(good, last.last_good_number));
-    // What has come to its end counts no time.
-    let done = complete && last_good.as_ref() == Some(&course.asked);
-    let (progressed_at, progress) = course.progress.filter(|_| !done).unzip();
     RolloutStatus {
         state: match () {
             () if course.rolled_back() => RolloutState::RolledBack,
             () if course.held => RolloutState::Paused,
-            () if course.failed.is_some() => RolloutState::Failed,
+            () if verdict.failed.is_some() => RolloutState::Failed,
             () if complete => RolloutState::Complete,
             () => RolloutState::Progressing,
         },
         number,
         last_good,
         last_good_number,
-        progressed_at,
-        progress: progress.unwrap_or(0),
-        failed: course.failed.clone(),
+        progressed_at: verdict.since,
+        progress: verdict.reached,
+        failed: verdict.failed.clone(),
     }
 }
 

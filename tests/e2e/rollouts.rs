@@ -163,3 +163,34 @@ fn undo_goes_back_pause_holds_and_the_history_lets_old_images_go() {
     server.ok(&["rollout", "status", "annals", "--timeout", "80s"]);
     assert_eq!(colours(&server, "annals"), ["c99"]);
 }
+
+#[test]
+fn law_8_a_first_revision_that_crash_loops_or_has_no_image_fails_and_is_mended() {
+    let server = Server::start();
+    let status = |name: &str| {
+        let ended = server.cli(&["rollout", "status", name, "--timeout", "80s"]);
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!said.contains("undo"), "there is no earlier one: {said}");
+        said
+    };
+    let loops = manifest("stillborn", "bad", CRASHES, "");
+    apply_only(&server, &loops);
+    let said = status("stillborn");
+    assert!(said.contains("keeps ending with code"), "{said}");
+    let args = ["apply", "-f", "-", "--wait", "--timeout", "80s"];
+    let ended = server.cli_with_input(&args, &loops);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    apply_only(
+        &server,
+        "agents: [{name: bodiless, image: 'agentainer-test/nowhere:1', pullPolicy: never, \
+         strategy: {progressDeadline: 5s}}]",
+    );
+    let said = status("bodiless");
+    assert!(said.contains("agentainer-test/nowhere:1"), "{said}");
+
+    apply_only(&server, &manifest("stillborn", "good", "A: b", ""));
+    server.ok(&["rollout", "status", "stillborn", "--timeout", "80s"]);
+    assert_eq!(colours(&server, "stillborn"), ["good", "good"]);
+    assert!(server.agent("stillborn")["status"]["rollout"]["failed"].is_null());
+}

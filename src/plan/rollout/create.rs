@@ -19,10 +19,7 @@ const LEAVING_LOOK: Duration = Duration::from_millis(100);
 /// What new containers are made from, when all that they need is there.
 pub(super) fn makeable(draft: &mut Draft<'_>, frame: &Frame<'_, '_>) -> Option<Recipe> {
     let image = images::wanted(draft, frame);
-    let status = &frame.agent.status;
-    let ever_made = !frame.instances.is_empty()
-        || !status.instances.is_empty()
-        || status.rollout.last_good.is_some();
+    let ever_made = dependencies::ever_made(frame.agent, frame.instances);
     if !dependencies::met(draft, frame.agent, frame.spec, ever_made) {
         return None;
     }

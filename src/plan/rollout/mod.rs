@@ -168,6 +168,6 @@ fn scale_down(draft: &mut Draft<'_>, frame: &Frame<'_, '_>, replicas: u32, budge
 /// Whether an old container stopped with its agent: it is not started again, its successor is made instead, unless that
 /// is known to be bad or shall not come yet.
 fn at_rest(frame: &Frame<'_, '_>, instance: &Instance<'_>) -> bool {
-    let stands = frame.course.held || frame.course.failed.is_some();
+    let stands = frame.course.held || frame.course.verdict.failed.is_some();
     instance.meant && instance.container.state == ContainerState::Exited && !stands
 }

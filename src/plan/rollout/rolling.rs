@@ -68,7 +68,7 @@ pub(super) fn replace<'b>(
         .values()
         .any(|place| place.current.is_some_and(|current| current.serving));
     let paused = frame.spec.state == DesiredState::Paused;
-    let (held, failed) = (frame.course.held, frame.course.failed.is_some());
+    let (held, failed) = (frame.course.held, frame.course.verdict.failed.is_some());
     // While it is not, a place that has lost its container gets one of the last good revision.
     let good = good(draft, frame).filter(|_| !proven);
     let (mut outdated, mut missing, mut bad) = (Vec::new(), Vec::new(), Vec::new());

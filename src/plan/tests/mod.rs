@@ -9,6 +9,7 @@
 mod course;
 mod deletion;
 mod drift;
+mod first;
 mod fixture;
 mod generators;
 mod images;

@@ -279,6 +279,30 @@ proptest! {
     }
 
     #[test]
+    fn law_8_a_first_revision_that_failed_is_tried_on_and_becomes_good(spec in specs(), bad in programs()) {
+        prop_assume!(bad != Program::Good && spec.replicas.0 > 0);
+        let first = AgentSpec { state: DesiredState::Running, ..spec };
+        let mut world = world(first.clone(), Vec::new());
+        world.programs.insert(agent(first).revision(), bad);
+        world.run_for(Duration::from_secs(1000));
+        let rollout = world.agent.as_ref().unwrap().status.rollout.clone();
+        prop_assert_eq!(rollout.state, crate::agent::status::RolloutState::Failed);
+        prop_assert!(!rollout.failed.unwrap().message.contains("undo"));
+        world.programs.clear();
+        let soon = world.now + Duration::from_secs(1);
+        for sim in world.sims.iter_mut().filter(|sim| sim.ready_at.is_some()) {
+            (sim.ready_at, sim.dies_at) = (Some(soon), None);
+        }
+        world.settle(BOUND);
+        matches_spec(&world)?;
+        let agent = world.agent.as_ref().unwrap();
+        let rollout = agent.status.rollout.clone();
+        prop_assert_eq!(rollout.state, crate::agent::status::RolloutState::Complete);
+        prop_assert_eq!((rollout.failed, rollout.progressed_at), (None, None));
+        prop_assert_eq!(rollout.last_good, Some(agent.revision()));
+    }
+
+    #[test]
     fn law_1_a_held_rollout_goes_on_where_it_was(spec in specs(), stay in 0_u64..20, faults in faults()) {
         let a = AgentSpec { state: DesiredState::Running, ..spec };
         let b = AgentSpec { args: vec!["b".to_owned()], ..a.clone() };
