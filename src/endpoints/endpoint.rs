@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::departure::Departure;
 use super::doubt::Certainty;
 use crate::observed::ContainerId;
 
@@ -24,6 +25,7 @@ pub struct Endpoint {
     pub address: SocketAddr,
     in_flight: AtomicU64,
     retired: AtomicBool,
+    departure: Arc<Departure>,
     open: AtomicBool,
     companion: OnceLock<Box<dyn Companion>>,
     certainty: Option<Certainty>,
@@ -37,6 +39,7 @@ impl Endpoint {
             address,
             in_flight: AtomicU64::new(0),
             retired: AtomicBool::new(false),
+            departure: Arc::default(),
             open: AtomicBool::new(true),
             companion: OnceLock::new(),
             certainty: None,
@@ -78,6 +81,12 @@ impl Endpoint {
     /// another container's by now.
     pub fn retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
+    }
+
+    /// Whether its container left its address, which is more than to be [retired](Self::retired): what is awaited from there
+    /// never comes.
+    pub const fn departure(&self) -> &Arc<Departure> {
+        &self.departure
     }
 
     /// Whether something new may be sent to it. To be asked after [`Self::enter`], of an endpoint that was found in a table of

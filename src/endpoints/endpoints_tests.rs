@@ -28,6 +28,7 @@ fn publication(endpoints: Vec<PublishedEndpoint>) -> Publication {
     Publication {
         uid: Uid("life-1".to_owned()),
         endpoints,
+        departed: BTreeSet::new(),
         explanation: String::new(),
         starting: false,
         proxy: crate::agent::spec::Proxy::default(),
@@ -301,4 +302,89 @@ fn law_5_who_found_an_instance_in_an_older_table_sees_that_it_drains_by_now() {
     assert!(older.open());
     endpoints.order(&users, [older.container.clone()].into(), now);
     assert!(!older.open(), "another server drains it");
+}
+
+#[test]
+fn law_5_only_one_that_surely_left_its_address_has_departed() {
+    let (users, now) = (name("users"), crate::clock::now());
+    type Change = fn(&mut Publication);
+    let elsewhere = |publication: &mut Publication| {
+        publication.endpoints[0].address = SocketAddr::from(([172, 30, 0, 3], 1));
+    };
+    let ways: [(&str, bool, Change); 7] = [
+        ("as it was", false, |_| {}),
+        ("draining", false, |publication| {
+            publication.endpoints[0].state = EndpointState::Draining;
+        }),
+        ("down", false, |publication| {
+            publication.endpoints[0].state = EndpointState::Down;
+        }),
+        ("not named", false, |publication| {
+            publication.endpoints.clear();
+        }),
+        ("under another port", false, |publication| {
+            publication.endpoints[0].address.set_port(2);
+        }),
+        ("under another address", true, elsewhere),
+        ("without an address", true, |publication| {
+            publication.endpoints.clear();
+            publication.departed = [id("a"), id("unheard")].into();
+        }),
+    ];
+    for (way, departed, change) in ways {
+        let endpoints = Endpoints::default();
+        let before = || publication(vec![at("a", 1, EndpointState::Ready)]);
+        endpoints.publish(&users, before(), now);
+        let old = Arc::clone(&route(&endpoints, "users").endpoints[0].0);
+        let guard = old.enter();
+        let gone = || Departure::gone(old.departure().turns());
+        assert!(!gone(), "{way}");
+        let mut after = before();
+        change(&mut after);
+        endpoints.publish(&users, after.clone(), now);
+        assert_eq!(gone(), departed, "{way}");
+        endpoints.publish(&users, after, now);
+        assert_eq!(gone(), departed, "{way}, told twice");
+        endpoints.order(&users, [id("a")].into(), now);
+        endpoints.withdraw(&users);
+        assert_eq!(gone(), departed, "{way}, and its agent forgotten");
+        drop(guard);
+    }
+}
+
+#[test]
+fn one_that_left_the_table_first_and_its_address_later_has_departed_and_may_come_back() {
+    let (endpoints, users, now) = (Endpoints::default(), name("users"), crate::clock::now());
+    let there = || publication(vec![at("a", 1, EndpointState::Ready)]);
+    endpoints.publish(&users, there(), now);
+    let guard = route(&endpoints, "users").endpoints[0].0.enter();
+    let gone = || Departure::gone(guard.endpoint().departure().turns());
+    endpoints.publish(&users, publication(vec![]), now);
+    assert!(!gone());
+    let mut departed = publication(vec![]);
+    departed.departed = [id("a")].into();
+    endpoints.publish(&users, departed, now);
+    assert!(gone());
+    endpoints.publish(&users, there(), now);
+    assert!(!gone() && !guard.endpoint().retired());
+}
+
+#[test]
+fn who_finds_one_in_an_older_table_after_it_was_forgotten_learns_that_it_departed() {
+    let (endpoints, users, now) = (Endpoints::default(), name("users"), crate::clock::now());
+    endpoints.publish(
+        &users,
+        publication(vec![at("a", 1, EndpointState::Ready)]),
+        now,
+    );
+    let older = route(&endpoints, "users");
+    let mut departed = publication(vec![]);
+    departed.departed = [id("a")].into();
+    endpoints.publish(&users, departed, now);
+    let (late, _) = &older.endpoints[0];
+    assert!(
+        endpoints.traffic(&[id("a")]).is_empty(),
+        "nothing was in flight"
+    );
+    assert!(Departure::gone(late.departure().turns()));
 }

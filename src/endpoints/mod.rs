@@ -4,6 +4,7 @@
 //! A container that left the table while requests were on it stays known here until the last of them ended, so that its
 //! count is right when it comes back and [`Endpoints::traffic`] can tell of it.
 
+mod departure;
 mod doubt;
 mod endpoint;
 mod routes;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use self::departure::Departure;
 use self::doubt::{Certainty, Doubt};
 pub use self::doubt::{Check, Holding};
 pub use self::endpoint::{Companion, Endpoint, InFlight};
@@ -96,6 +98,9 @@ pub struct Publication {
     pub uid: Uid,
     /// Its containers.
     pub endpoints: Vec<PublishedEndpoint>,
+    /// Those that surely have no address any more: what is awaited from where they were never comes. One that is
+    /// merely not named is no such: it may work on.
+    pub departed: BTreeSet<ContainerId>,
     /// See [`Route::explanation`].
     pub explanation: String,
     /// See [`Route::starting`].
@@ -158,6 +163,12 @@ impl Endpoints {
             ..
         } = &mut *writer;
         let ordered = ordered.get(name);
+        // Before any of them is forgotten: who found one in an older table learns of it too.
+        for id in &publication.departed {
+            if let Some(entry) = kept.get(id) {
+                entry.endpoint.departure().set(true);
+            }
+        }
         let endpoints: Vec<_> = publication
             .endpoints
             .iter()
@@ -171,11 +182,16 @@ impl Endpoints {
                     .or_insert_with(|| self.fresh(name, wanted));
                 if entry.endpoint.address != wanted.address {
                     entry.endpoint.set_retired(true);
+                    let moved = entry.endpoint.address.ip() != wanted.address.ip();
+                    entry.endpoint.departure().set(moved);
                     *entry = self.fresh(name, wanted);
                     retired.remove(&wanted.container);
-                } else if entry.endpoint.retired() {
-                    entry.endpoint.set_retired(false);
-                    retired.remove(&wanted.container);
+                } else {
+                    entry.endpoint.departure().set(false);
+                    if entry.endpoint.retired() {
+                        entry.endpoint.set_retired(false);
+                        retired.remove(&wanted.container);
+                    }
                 }
                 entry.draining_since = match state {
                     EndpointState::Draining => entry.draining_since.or(Some(now)),

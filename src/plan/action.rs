@@ -227,6 +227,8 @@ pub struct EndpointPlan {
     pub container: ContainerId,
     /// Its address and port; `None` when it has none.
     pub address: Option<std::net::SocketAddr>,
+    /// It is certain that nothing more comes from where it was: it ended, or was taken off the network.
+    pub departed: bool,
     /// Whether it gets requests.
     pub state: EndpointState,
 }

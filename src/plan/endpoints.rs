@@ -33,10 +33,28 @@ pub(super) fn of(draft: &mut Draft<'_>) -> Vec<EndpointPlan> {
         endpoints.push(EndpointPlan {
             container: container.id.clone(),
             address: place,
+            departed: place.is_none() && departed(container),
             state: state(draft, agent, container, serves),
         });
     }
     endpoints
+}
+
+/// Whether a container without an address surely left the one it had. What an engine says that contradicts itself, or
+/// has not looked at, is no proof, nor is another network: what is in flight there may still be answered (law 6).
+fn departed(container: &Container) -> bool {
+    match container.state {
+        ContainerState::Unknown => false,
+        ContainerState::Running | ContainerState::Paused => container.attachment.is_none(),
+        ContainerState::Created
+        | ContainerState::Exited
+        | ContainerState::Restarting
+        | ContainerState::Removing
+        | ContainerState::Dead => {
+            let attachment = container.attachment.as_ref();
+            attachment.is_none_or(|attachment| attachment.ip.is_none())
+        }
+    }
 }
 
 fn state(

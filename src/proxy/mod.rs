@@ -4,7 +4,7 @@
 //! it is tried again, what is said when it cannot be answered. Reads the [`Endpoints`] table and nothing else: no Redis and no
 //! Docker call stands in the way. Called by the front end (`front`) with hyper's own types; knows no router.
 //!
-//! A request's way: [`path`] → `framing` → `wait` → `request` → `forward` (`pick`, `pool`) → `response` or `upgrade` → `body`.
+//! A request's way: [`path`] → `framing` → `wait` → `request` → `forward` (`pick`, `pool`, `line`) → `response` or `upgrade` → `body`.
 
 mod body;
 mod chance;
@@ -12,6 +12,7 @@ mod exchange;
 mod forward;
 mod framing;
 mod hop;
+mod line;
 pub mod path;
 mod patience;
 mod pick;

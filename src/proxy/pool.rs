@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
+use super::line::Line;
 use crate::endpoints::{Companion, Endpoint, InFlight};
 
 /// How long a connection is kept without use. Below the shortest keep-alive that is common among agents' servers
@@ -105,7 +106,7 @@ pub(super) async fn connect(
     within: Duration,
 ) -> Result<Connection, ConnectError> {
     let in_flight = endpoint.enter();
-    if !endpoint.open() {
+    if !endpoint.open() || endpoint.retired() {
         return Err(ConnectError::Retired);
     }
     let connecting = TcpStream::connect(endpoint.address);
@@ -122,10 +123,11 @@ pub(super) async fn connect(
     })?;
     // Fails only on a connection that is broken already, which the handshake will say.
     let _ = stream.set_nodelay(true);
+    let line = Line::new(stream, Arc::clone(endpoint.departure()));
     let mut builder = http1::Builder::new();
     builder.max_headers(MAX_HEADERS);
     let (sender, connection) = builder
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(line))
         .await
         .map_err(ConnectError::Handshake)?;
     tokio::spawn(async move {

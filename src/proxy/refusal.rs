@@ -1,6 +1,7 @@
 //! The proxy's own answers: which status, and a text that names the agent, the cause and the next command to type.
 
 use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 
 use http::header::{
@@ -11,6 +12,7 @@ use http::{Method, Response, StatusCode, Version};
 use super::body::ProxyBody;
 use super::forward::Failed;
 use super::framing::Ambiguous;
+use super::line::Departed;
 use super::patience::BodyError;
 use super::pool::ConnectError;
 use crate::endpoints::Route;
@@ -204,6 +206,8 @@ fn exchange(agent: &str, failed: &Failed) -> Problem {
         Failed::NoAnswer { source } => {
             let cause = if source.is_parse() || source.is_parse_too_large() {
                 "answered with something that is not HTTP"
+            } else if departed(source) {
+                "lost its address before it answered: it ended, or was taken off the network"
             } else {
                 "ended the connection without an answer"
             };
@@ -238,6 +242,16 @@ fn exchange(agent: &str, failed: &Failed) -> Problem {
 /// What was wrong with the request's own body, when that was it.
 fn upload(failed: &hyper::Error) -> Option<&BodyError> {
     failed.source().and_then(|cause| cause.downcast_ref())
+}
+
+/// Whether the agent's container left its address.
+fn departed(failed: &hyper::Error) -> bool {
+    let cause = failed
+        .source()
+        .and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause
+        .and_then(io::Error::get_ref)
+        .is_some_and(|cause| cause.is::<Departed>())
 }
 
 /// To `/agent/{id}/`, so that relative links of the answer keep the prefix; 308 keeps method and body.

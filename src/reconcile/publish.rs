@@ -45,6 +45,8 @@ impl Reconcile {
                 })
             })
             .collect();
+        let departed = plan.endpoints.iter().filter(|endpoint| endpoint.departed);
+        let departed = departed.map(|endpoint| endpoint.container.clone());
         let ready = plan
             .status
             .as_ref()
@@ -60,6 +62,7 @@ impl Reconcile {
                     .iter()
                     .any(|endpoint| endpoint.state == EndpointState::Starting),
             endpoints,
+            departed: departed.collect(),
             explanation: ready.map_or_else(String::new, |ready| ready.message.clone()),
             proxy: agent
                 .map(|agent| agent.spec.proxy.clone())

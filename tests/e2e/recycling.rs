@@ -12,6 +12,7 @@ const NAMES: [&str; 2] = ["east", "west"];
 const KINDS: Kinds = Kinds {
     rate: 100,
     posts: true,
+    slow: false,
     streams: false,
 };
 

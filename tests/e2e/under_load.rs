@@ -3,6 +3,7 @@
 //! The load is of `load`: requests on kept and new connections, streams of five seconds and WebSockets, all at once.
 //! `ROLLOUTS=20` (`make soak`) is the same over more rounds.
 
+use crate::engine::Stopped;
 use crate::load::{Kinds, Load, Report};
 use crate::server::{Server, docker};
 
@@ -114,27 +115,50 @@ fn law_5_mending_one_of_two_under_load_fails_no_request() {
     for injury in deadly {
         injure(&server, &load, injury);
     }
+    injured(&server, &load, "moved to another address", |id| {
+        move_away(&server, id);
+    });
     check(&load.end(), "one of two ended and mended", &server);
 }
 
-/// Does this to the second of the two containers, and waits until all is well.
+/// Has docker do this to the second of the two containers, and waits until all is well.
 fn injure(server: &Server, load: &Load, injury: &[&str]) {
+    injured(server, load, &format!("{injury:?}"), |id| {
+        let words: Vec<&str> = injury
+            .iter()
+            .map(|word| if *word == "ID" { id } else { *word })
+            .collect();
+        docker(&words);
+    });
+}
+
+/// Takes a container off the network and puts it back under another address, before the server could under its own: what
+/// is in flight there is never answered, and no packet says so.
+fn move_away(server: &Server, id: &str) {
+    let place = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+    let address = || docker(&["inspect", "-f", place, id]);
+    let before = address();
+    let _stopped = Stopped::new(server.holder().unwrap());
+    docker(&["network", "disconnect", "-f", &server.network, id]);
+    // The engine's choice is of another range than ours.
+    docker(&["network", "connect", &server.network, id]);
+    assert_ne!(address(), before);
+}
+
+/// Does this to the second of the two containers, and waits until all is well.
+fn injured(server: &Server, load: &Load, injury: &str, harm: impl FnOnce(&str)) {
     let id = second(server);
-    let words: Vec<&str> = injury
-        .iter()
-        .map(|word| if *word == "ID" { id.as_str() } else { *word })
-        .collect();
     let began = tokio::time::Instant::now();
-    docker(&words);
+    harm(&id);
     until_asked(server, load, 20);
-    server.eventually(&format!("mended after {injury:?}"), |server| {
+    server.eventually(&format!("mended after {injury}"), |server| {
         let all = server.containers("busy");
         all.len() == 2 && all.iter().all(|id| well(server, id))
     });
     server.eventually("both are ready", |server| {
         server.agent("busy")["status"]["readyReplicas"] == 2
     });
-    println!("{injury:?}: mended after {:?}", began.elapsed());
+    println!("{injury}: mended after {:?}", began.elapsed());
     until_asked(server, load, 100);
 }
 

@@ -87,6 +87,7 @@ impl Rig {
         let mut publication = Publication {
             uid: Uid("life".to_owned()),
             endpoints: containers.iter().map(endpoint).collect(),
+            departed: [].into(),
             explanation: String::new(),
             starting: false,
             proxy: spec::Proxy::default(),

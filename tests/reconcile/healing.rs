@@ -153,3 +153,40 @@ async fn law_4_one_that_was_disconnected_does_not_come_back_under_an_address_tha
     );
     world.settle_within(s(10)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn law_5_what_is_in_flight_is_given_up_only_where_the_container_lost_its_address() {
+    let more: [(&str, Hand); 3] = [
+        ("the engine away", |w| w.engine.set_down(true)),
+        ("the store away", |w| {
+            w.calls
+                .judge(|call| (!call.engine).then_some(Trouble::Fails));
+        }),
+        ("the store wiped", |w| w.store.wipe()),
+    ];
+    let gone = ["kill", "stop", "exit 0", "exit 1", "network disconnect"];
+    let stays = ["pause", "update"];
+    let ways = HANDS
+        .into_iter()
+        .filter(|(word, _)| gone.contains(word) || stays.contains(word))
+        .chain(more);
+    for (word, hand) in ways {
+        let mut world = World::new(16).await;
+        world.apply("users", json!({})).await;
+        world.settle_within(s(10)).await;
+        let in_flight = world.endpoint(&world.only("users")).enter();
+        hand(&world);
+        world.pass(s(20)).await;
+        let turns = in_flight.endpoint().departure().turns();
+        assert_eq!(turns > 0, gone.contains(&word), "{word}: {turns}");
+    }
+    // Nor by a drain, for as long as it goes on.
+    let mut world = World::new(17).await;
+    world.apply("users", json!({})).await;
+    world.settle_within(s(10)).await;
+    let in_flight = world.endpoint(&world.only("users")).enter();
+    world.roll("users").await;
+    world.pass(s(20)).await;
+    assert_eq!(world.containers("users").len(), 2, "it drains");
+    assert_eq!(in_flight.endpoint().departure().turns(), 0);
+}

@@ -82,6 +82,45 @@ fn a_lost_alias_comes_back_when_another_instance_answers() {
 }
 
 #[test]
+fn law_5_one_has_departed_only_when_it_surely_has_no_address() {
+    use ContainerState::{Created, Dead, Exited, Paused, Removing, Restarting, Running, Unknown};
+    let off = |container: &mut Container| container.attachment = None;
+    let cleared = |container: &mut Container| container.attachment.as_mut().unwrap().ip = None;
+    let elsewhere = |container: &mut Container| {
+        container.attachment.as_mut().unwrap().network = NetworkId("net2".to_owned());
+    };
+    type Change = fn(&mut Container);
+    let ways: [(&str, Change, &[ContainerState]); 4] = [
+        ("attached", |_| {}, &[]),
+        (
+            "off the network",
+            off,
+            &[Created, Running, Paused, Restarting, Exited, Removing, Dead],
+        ),
+        // Of one that runs the engine contradicts itself.
+        (
+            "without an address on it",
+            cleared,
+            &[Created, Restarting, Exited, Removing, Dead],
+        ),
+        ("on another network", elsewhere, &[]),
+    ];
+    for (way, change, departed) in ways {
+        for state in [
+            Created, Running, Paused, Restarting, Exited, Removing, Dead, Unknown,
+        ] {
+            let scene = settled().but("c0-1", |container| {
+                container.state = state;
+                change(container);
+            });
+            let plan = scene.plan();
+            let expected = departed.contains(&state);
+            assert_eq!(plan.endpoints[0].departed, expected, "{state:?}, {way}");
+        }
+    }
+}
+
+#[test]
 fn the_address_is_the_one_and_the_port_is_its_own() {
     let scene = settled().but("c0-1", |container| container.port = Some(9));
     let address = scene.plan().endpoints[0].address.unwrap();

@@ -15,6 +15,8 @@ use super::tally::{Failure, Outcome, Tally};
 
 /// No request takes longer, unless it is lost.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a slow answer takes.
+const SLOW: Duration = Duration::from_millis(1500);
 /// Events of a stream, and messages on a WebSocket: five seconds of them.
 const PIECES: u64 = 50;
 /// Between two of them.
@@ -70,8 +72,8 @@ fn request(tally: &Tally, nonce: u64) -> Request<Full<Bytes>> {
     request.body(Full::from(body)).unwrap()
 }
 
-/// Reads an answer whole and holds it to its request.
-async fn check(tally: &Tally, nonce: u64, response: Response<Incoming>) -> Outcome {
+/// Reads an answer whole, which must be a good one.
+async fn text_of(response: Response<Incoming>) -> Result<String, Failure> {
     let status = response.status();
     let body = response
         .into_body()
@@ -79,13 +81,22 @@ async fn check(tally: &Tally, nonce: u64, response: Response<Incoming>) -> Outco
         .await
         .map_err(|error| failed(&format!("the answer ({status}) broke off"), error))?
         .to_bytes();
-    let text = String::from_utf8_lossy(&body);
+    let text = String::from_utf8_lossy(&body).into_owned();
     if status != 200 {
         return Err(Failure::Failed(format!("{status}: {text}")));
     }
-    let agent = text.contains(&format!("\"agent\":\"{}\"", tally.agent))
-        || text.contains(&format!("\"agent\": \"{}\"", tally.agent));
-    if !agent || !text.contains(&format!("nonce={nonce}.")) {
+    Ok(text)
+}
+
+fn says_its_name(tally: &Tally, text: &str) -> bool {
+    text.contains(&format!("\"agent\":\"{}\"", tally.agent))
+        || text.contains(&format!("\"agent\": \"{}\"", tally.agent))
+}
+
+/// Reads an answer whole and holds it to its request.
+async fn check(tally: &Tally, nonce: u64, response: Response<Incoming>) -> Outcome {
+    let text = text_of(response).await?;
+    if !says_its_name(tally, &text) || !text.contains(&format!("nonce={nonce}.")) {
         return Err(Failure::Wrong(format!(
             "{}, nonce {nonce}, was answered: {text}",
             tally.agent
@@ -142,6 +153,28 @@ pub(super) async fn fresh(tally: &Tally) -> Outcome {
             .await
             .map_err(|error| failed("no answer", error))?;
         check(tally, nonce, response).await
+    })
+    .await
+}
+
+/// One request whose answer takes its time, on a connection of its own.
+pub(super) async fn slow(tally: &Tally) -> Outcome {
+    bounded("a slow request", async {
+        let target = format!("/agent/{}/slow?ms={}", tally.agent, SLOW.as_millis());
+        let request = Request::get(target)
+            .header("host", "localhost")
+            .body(Full::default())
+            .unwrap();
+        let mut sender = connect(tally).await?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| failed("no answer", error))?;
+        let text = text_of(response).await?;
+        match says_its_name(tally, &text) {
+            true => Ok(()),
+            false => Err(Failure::Wrong(format!("{}: {text}", tally.agent))),
+        }
     })
     .await
 }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | keep-alive | GET and POST in turn on a connection that it keeps | any answer but its own 200 |
 //! | new connection | the same, each on a connection of its own | the same |
+//! | slow | GET that is answered after one and a half seconds: some are in flight at any moment | any answer but 200 |
 //! | stream | server-sent events for five seconds | one is missing or out of order, or the end is |
 //! | WebSocket | a message every 100 ms for five seconds, each echoed; then a close | a message does not come back |
 //!
@@ -20,7 +21,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::clients::{KeepAlive, fresh, stream, websocket};
+use self::clients::{KeepAlive, fresh, slow, stream, websocket};
 pub use self::tally::Report;
 use self::tally::{Kind, Tally};
 use crate::server::Server;
@@ -35,7 +36,9 @@ pub struct Kinds {
     pub rate: u64,
     /// POST beside GET: what must not be sent twice.
     pub posts: bool,
-    /// Streams and WebSockets beside short requests.
+    /// Requests that take their time, beside short ones.
+    pub slow: bool,
+    /// Streams and WebSockets beside them.
     pub streams: bool,
 }
 
@@ -43,12 +46,14 @@ impl Kinds {
     pub const ALL: Self = Self {
         rate: 600,
         posts: true,
+        slow: true,
         streams: true,
     };
     /// What survives the death of an instance: idempotent, and answered in one piece.
     pub const REPEATABLE: Self = Self {
         rate: 600,
         posts: false,
+        slow: true,
         streams: false,
     };
 }
@@ -99,6 +104,14 @@ impl Load {
                 let mut ticks = ticks(tally.kinds.rate / 4, new, place).await;
                 while ticked(&mut ticks, &stop).await {
                     tally.note(Kind::NewConnection, fresh(&tally).await);
+                }
+            });
+        }
+        for _ in 0..if self.tally.kinds.slow { 8 } else { 0 } {
+            let (tally, stop) = (Arc::clone(&self.tally), self.stop.clone());
+            self.tasks.spawn(async move {
+                while !stop.is_cancelled() {
+                    tally.note(Kind::Slow, slow(&tally).await);
                 }
             });
         }

@@ -29,6 +29,7 @@ pub(super) enum Failure {
 pub(super) enum Kind {
     KeepAlive,
     NewConnection,
+    Slow,
     Stream,
     WebSocket,
 }
@@ -39,7 +40,7 @@ pub(super) struct Tally {
     pub(super) agent: String,
     pub(super) kinds: Kinds,
     begun: Instant,
-    done: [AtomicU64; 4],
+    done: [AtomicU64; 5],
     failed: Mutex<Failed>,
     number: AtomicU64,
 }
@@ -110,7 +111,7 @@ pub struct Report {
     /// Short requests a second.
     pub rate: f64,
     /// What was answered, by kind.
-    pub done: [u64; 4],
+    pub done: [u64; 5],
     /// How many failed.
     pub failed: u64,
     /// How many got another agent's or another request's answer.
@@ -134,10 +135,10 @@ impl Report {
 
     /// One line for people.
     pub fn line(&self) -> String {
-        let [kept, new, streams, sockets] = self.done;
+        let [kept, new, slow, streams, sockets] = self.done;
         format!(
-            "{:.0} requests/s over {:.1} s: {kept} on kept connections, {new} on new ones, {streams} streams, \
-             {sockets} WebSockets; {} failed",
+            "{:.0} requests/s over {:.1} s: {kept} on kept connections, {new} on new ones, {slow} slow ones, \
+             {streams} streams, {sockets} WebSockets; {} failed",
             self.rate,
             self.took.as_secs_f64(),
             self.failed
