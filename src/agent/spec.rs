@@ -566,6 +566,18 @@ pub struct Breaker {
     pub max_ejected: String,
 }
 
+impl Breaker {
+    /// The share that holds without a word of the spec, in percent.
+    pub const SHARE: u32 = 50;
+
+    /// The share as a number of percent; `None` when it is none.
+    pub fn share(&self) -> Option<u32> {
+        let digits = self.max_ejected.strip_suffix('%')?;
+        let plain = (1..=3).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        digits.parse().ok().filter(|share| plain && *share <= 100)
+    }
+}
+
 impl Default for Breaker {
     fn default() -> Self {
         Self {

@@ -14,6 +14,9 @@ use crate::observed::ContainerId;
 pub trait Companion: Any + Send + Sync + std::fmt::Debug {
     /// The container left the table, or its address changed: let go of everything that is not in use.
     fn retire(&self);
+
+    /// The container is ready and was not: it started, or became well again.
+    fn ready(&self) {}
 }
 
 /// One container as a routing target. Shared by all snapshots that hold it, so that its count survives them.
@@ -97,7 +100,13 @@ impl Endpoint {
     }
 
     pub(super) fn set_open(&self, open: bool) {
-        self.open.store(open, Ordering::SeqCst);
+        let before = self.open.swap(open, Ordering::SeqCst);
+        if open
+            && !before
+            && let Some(companion) = self.companion.get()
+        {
+            companion.ready();
+        }
     }
 
     /// What the data path keeps beside this endpoint; made at the first call. `None` when it is of another type than the

@@ -15,8 +15,9 @@ use super::body::RequestBody;
 use super::chance::Chance;
 use super::forward::Bounds;
 use super::patience::Limits;
+use super::pick::Wish;
 use super::request::{self, IsOurToken, Origin};
-use super::{hop, trace};
+use super::{hop, session, trace};
 use crate::endpoints::Route;
 
 /// A request that is ready to be sent, and what its answer needs.
@@ -27,6 +28,8 @@ pub(super) struct Exchange {
     pub(super) bounds: Bounds,
     /// How long the answer's body may take.
     pub(super) limits: Limits,
+    /// How its endpoint is chosen.
+    pub(super) wish: Wish,
     /// The host that the client named.
     pub(super) host: Option<HeaderValue>,
     /// The client's side of the change of protocol that it asks for.
@@ -75,6 +78,11 @@ impl Exchange {
             // HTTP/1.0 allows none; HTTP/1.1, which the agent is spoken to in, does not.
             parts.headers.insert(HOST, host);
         }
+        let wish = Wish {
+            balance: route.proxy.balance,
+            session: session::key(&parts.headers, route.proxy.session.as_ref()),
+            repeatable: body.is_empty() && parts.method.is_idempotent(),
+        };
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
         *request.uri_mut() = Uri::from(target);
@@ -89,6 +97,7 @@ impl Exchange {
             request,
             bounds,
             limits,
+            wish,
             host: origin.host,
             upgrade,
         }

@@ -11,9 +11,12 @@ use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::beside::Beside;
 use super::body::{Progress, RequestBody};
+use super::breaker::Rule;
 use super::chance::Chance;
-use super::pick::pick;
+use super::patience::BodyError;
+use super::pick::{Pick, Wish, ejected, pick, ready};
 use super::pool::{self, ConnectError, Connection, Lease, Sent};
 use crate::endpoints::{Endpoint, Route};
 
@@ -42,6 +45,9 @@ pub(super) enum Failed {
     /// No endpoint is ready.
     #[error("no instance is ready")]
     NoEndpoint,
+    /// Those that are ready failed too often, and are left alone for so long yet.
+    #[error("its instances failed too often")]
+    Open(Duration),
     /// Nothing was sent: no connection could be made.
     #[error("cannot connect to {address}")]
     Connect {
@@ -99,6 +105,7 @@ pub(super) async fn forward(
     route: &Route,
     mut request: Request<RequestBody>,
     bounds: &Bounds,
+    wish: &Wish,
     chance: &Chance,
 ) -> Result<(Response<Incoming>, Lease), (Failed, Option<Request<RequestBody>>)> {
     let mut left = route.proxy.retries.unwrap_or(RETRIES).min(MOST_RETRIES);
@@ -107,17 +114,24 @@ pub(super) async fn forward(
     let mut fresh = false;
     let mut failed = Failed::NoEndpoint;
     loop {
-        let endpoint = match pick(&route.endpoints, &tried, chance) {
-            Some(endpoint) => Arc::clone(endpoint),
+        let mut picked = pick(&route.endpoints, &tried, wish, chance);
+        if matches!(picked, Pick::None) && matches!(failed, Failed::NoAnswer { .. }) {
             // All were tried. One whose *answer* was lost may be tried again on a new connection.
-            None => match pick(&route.endpoints, &[], chance) {
-                Some(endpoint) if matches!(failed, Failed::NoAnswer { .. }) => Arc::clone(endpoint),
-                _ => return Err((failed, Some(request))),
-            },
+            picked = pick(&route.endpoints, &[], wish, chance);
+        }
+        let (endpoint, _trial) = match picked {
+            Pick::One(endpoint, trial) => (Arc::clone(endpoint), trial),
+            Pick::Open(left) if tried.is_empty() => {
+                return Err((Failed::Open(left), Some(request)));
+            }
+            Pick::Open(_) | Pick::None => return Err((failed, Some(request))),
         };
         let connection = match connection(&endpoint, fresh, bounds).await {
             Ok(connection) => connection,
             Err(source) => {
+                if !matches!(source, ConnectError::Retired) {
+                    blame(route, &endpoint);
+                }
                 failed = Failed::Connect {
                     address: endpoint.address,
                     source,
@@ -130,14 +144,23 @@ pub(super) async fn forward(
                 continue;
             }
         };
-        match bounded(connection.send(request), bounds)
-            .await
-            .map_err(|failed| (failed, None))?
-        {
-            Sent::Answered(response, lease) => return Ok((response, lease)),
+        let sent = bounded(connection.send(request), bounds).await;
+        match sent.map_err(|failed| {
+            if matches!(failed, Failed::FirstByte(_)) {
+                blame(route, &endpoint);
+            }
+            (failed, None)
+        })? {
+            Sent::Answered(response, lease) => {
+                if let Some(beside) = Beside::of(&endpoint) {
+                    beside.breaker.answered();
+                }
+                return Ok((response, lease));
+            }
             Sent::Unsent(unsent) => {
                 request = unsent;
                 if fresh {
+                    blame(route, &endpoint);
                     if left == 0 {
                         let address = endpoint.address;
                         return Err((Failed::Closed { address }, Some(request)));
@@ -147,6 +170,9 @@ pub(super) async fn forward(
                 fresh = true;
             }
             Sent::Lost(source) => {
+                if !is_upload(&source) {
+                    blame(route, &endpoint);
+                }
                 failed = Failed::NoAnswer { source };
                 match spare.take() {
                     Some(spare) if left > 0 => request = spare.request(),
@@ -158,6 +184,21 @@ pub(super) async fn forward(
             }
         }
     }
+}
+
+/// Counts a failure of an endpoint, which may leave it alone for a while.
+fn blame(route: &Route, endpoint: &Endpoint) {
+    if let Some(beside) = Beside::of(endpoint) {
+        let rule = Rule::of(route.proxy.breaker.as_ref());
+        let instances = ready(&route.endpoints).count();
+        let ejected = || ejected(&route.endpoints);
+        beside.breaker.failed(rule, instances, ejected);
+    }
+}
+
+/// Whether it was the client's own body that broke the exchange.
+fn is_upload(failed: &hyper::Error) -> bool {
+    std::error::Error::source(failed).is_some_and(|cause| cause.is::<BodyError>())
 }
 
 async fn connection(

@@ -6,7 +6,9 @@
 //!
 //! A request's way: [`path`] → `framing` → `wait` → `request` → `forward` (`pick`, `pool`, `line`) → `response` or `upgrade` → `body`.
 
+mod beside;
 mod body;
+mod breaker;
 mod chance;
 mod exchange;
 mod forward;
@@ -20,6 +22,7 @@ mod pool;
 mod refusal;
 mod request;
 mod response;
+mod session;
 mod trace;
 mod upgrade;
 mod wait;
@@ -161,6 +164,7 @@ impl Proxy {
             mut request,
             bounds,
             limits,
+            wish,
             host,
             upgrade,
         } = Exchange::new(
@@ -173,7 +177,7 @@ impl Proxy {
         );
         let mut moved_on = false;
         let (response, lease) = loop {
-            match forward(&route, request, &bounds, &self.chance).await {
+            match forward(&route, request, &bounds, &wish, &self.chance).await {
                 Ok(answered) => break answered,
                 // The table may be about to tell that the instance is gone.
                 Err((failed, Some(unsent)))

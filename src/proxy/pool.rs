@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::beside::Beside;
 use super::body::RequestBody;
 use super::line::Line;
-use crate::endpoints::{Companion, Endpoint, InFlight};
+use crate::endpoints::{Endpoint, InFlight};
 
 /// How long a connection is kept without use. Below the shortest keep-alive that is common among agents' servers
 /// (gunicorn 2 s, uvicorn 5 s, Node 5 s, Go none).
@@ -31,7 +32,7 @@ const MAX_HEADERS: usize = 256;
 
 /// The idle connections of one container.
 #[derive(Debug, Default)]
-struct Pool(Mutex<Pooled>);
+pub(super) struct Pool(Mutex<Pooled>);
 
 #[derive(Debug, Default)]
 struct Pooled {
@@ -39,8 +40,9 @@ struct Pooled {
     swept: bool,
 }
 
-impl Companion for Pool {
-    fn retire(&self) {
+impl Pool {
+    /// Lets go of all that is idle.
+    pub(super) fn clear(&self) {
         self.0.lock().idle.clear();
     }
 }
@@ -69,7 +71,7 @@ pub(super) struct Connection {
 
 /// Takes an idle connection; `None` when there is none that is alive.
 pub(super) fn reuse(endpoint: &Arc<Endpoint>) -> Option<Connection> {
-    let pool = endpoint.companion(Pool::default)?;
+    let pool = &Beside::of(endpoint)?.pool;
     let mut pooled = pool.0.lock();
     let mut busy = Vec::new();
     let mut found = None;
@@ -186,10 +188,9 @@ impl Lease {
         if sender.is_closed() || endpoint.retired() {
             return;
         }
-        let (Some(pool), Ok(runtime)) = (
-            endpoint.companion(Pool::default),
-            tokio::runtime::Handle::try_current(),
-        ) else {
+        let (Some(Beside { pool, .. }), Ok(runtime)) =
+            (Beside::of(endpoint), tokio::runtime::Handle::try_current())
+        else {
             return;
         };
         let mut pooled = pool.0.lock();
@@ -202,7 +203,7 @@ impl Lease {
         drop(pooled);
         if endpoint.retired() {
             // It was retired between the check and the push.
-            pool.retire();
+            pool.clear();
         }
     }
 
@@ -219,7 +220,7 @@ async fn sweep(endpoint: Weak<Endpoint>) {
         let Some(endpoint) = endpoint.upgrade() else {
             return;
         };
-        let Some(pool) = endpoint.companion(Pool::default) else {
+        let Some(Beside { pool, .. }) = Beside::of(&endpoint) else {
             return;
         };
         let mut pooled = pool.0.lock();

@@ -95,14 +95,19 @@ impl Refusal<'_> {
         }
     }
 
-    fn retry_after(&self) -> Option<&'static str> {
+    /// In seconds.
+    fn retry_after(&self) -> Option<u64> {
         match self {
-            Self::NotReady { route, .. } => Some(if route.starting { "1" } else { "5" }),
+            Self::NotReady { route, .. } => Some(if route.starting { 1 } else { 5 }),
+            Self::Failed {
+                failed: Failed::Open(left),
+                ..
+            } => Some(left.as_secs() + 1),
             Self::Crowded { .. }
             | Self::Failed {
                 failed: Failed::NoEndpoint,
                 ..
-            } => Some("1"),
+            } => Some(1),
             _ => None,
         }
     }
@@ -131,7 +136,7 @@ impl Refusal<'_> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
             headers.insert(
@@ -155,6 +160,13 @@ fn exchange(agent: &str, failed: &Failed) -> Problem {
             "agent-not-ready",
             format!(
                 "no instance of agent '{agent}' is ready; see `agentainer describe {agent}` and {logs}"
+            ),
+        ),
+        Failed::Open(_) => (
+            503,
+            "circuit-open",
+            format!(
+                "agent '{agent}' failed too often in a row and is left alone for a moment (proxy.breaker); see {logs} and `agentainer describe {agent}`"
             ),
         ),
         Failed::Connect {

@@ -11,6 +11,7 @@
 
 mod addresses;
 mod agents;
+mod balance;
 mod departed;
 mod failures;
 mod framing;

@@ -3,6 +3,7 @@
 //! Pure. `manifest` calls it for files; the server calls it for the JSON of `POST /apply`, `PUT` and `PATCH`.
 
 mod bundle;
+mod data_path;
 mod not_yet;
 mod rules;
 mod syntax;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::quantity::Span;
 use super::super::spec::StrategyKind;
-use super::{AgentSpec, FieldError, FieldPath, Origin, syntax};
+use super::{AgentSpec, FieldError, FieldPath, Origin, data_path, syntax};
 use crate::names::{AgentName, nearest};
 
 /// Capabilities that a manifest may add: Docker's own default list and a few that reach nothing outside the container. What makes
@@ -75,6 +75,7 @@ pub(super) fn of(name: Option<&AgentName>, spec: &AgentSpec, origin: Origin) -> 
     found.spans(spec);
     found.strategy(spec);
     found.dependencies(name, spec);
+    found.0.extend(data_path::rules(&spec.proxy));
     found.0
 }
 
@@ -266,6 +267,7 @@ impl Found {
         // Beyond this, sums of times overflow what Docker takes.
         let most = Span::seconds(30 * 24 * 3600);
         let connect = spec.proxy.timeouts.map(|it| it.connect);
+        let cooldown = spec.proxy.breaker.as_ref().map(|it| it.cooldown);
         let check = spec.health_check.as_ref();
         for (path, span) in [
             ("drain.timeout", Some(spec.drain.timeout)),
@@ -275,6 +277,7 @@ impl Found {
             ("healthCheck.timeout", check.map(|it| it.timeout)),
             ("healthCheck.startPeriod", check.map(|it| it.start_period)),
             ("proxy.timeouts.connect", connect),
+            ("proxy.breaker.cooldown", cooldown),
         ] {
             if span.is_some_and(|span| span > most) {
                 self.add(FieldPath::of(path), "is more than 30 days");

@@ -93,9 +93,6 @@ fn what_is_not_built_is_refused_with_not_yet_and_todays_behaviour_is_not() {
         json!({"persistence": {"ttl": "1h", "mode": "off"}}),
         json!({"persistence": {"callbacks": {"hosts": []}}}),
         json!({"proxy": {"protocol": "h2c"}}),
-        json!({"proxy": {"balance": "hash"}}),
-        json!({"proxy": {"session": {"header": "x"}}}),
-        json!({"proxy": {"breaker": {}}}),
         json!({"proxy": {"maxInFlight": 3}}),
         json!({"proxy": {"onDisconnect": "continue"}}),
     ] {
@@ -106,7 +103,7 @@ fn what_is_not_built_is_refused_with_not_yet_and_todays_behaviour_is_not() {
         "restart": {"maxRetries": 3, "policy": "on-failure"},
         "healthCheck": {"restartOnStatus": true},
         "persistence": {"mode": "off"},
-        "proxy": {"protocol": "http1", "balance": "least-request", "timeouts": {"connect": "1s", "firstByte": "30s", "idle": "1m", "total": "0s"}, "retries": 1, "maxInFlight": 0},
+        "proxy": {"protocol": "http1", "balance": "round-robin", "breaker": {}, "timeouts": {"connect": "1s", "firstByte": "30s", "idle": "1m", "total": "0s"}, "retries": 1, "maxInFlight": 0},
     }));
 }
 
@@ -124,6 +121,43 @@ fn every_field_that_is_not_built_is_one_of_the_schemas() {
                 .all(|error| !error.message.contains("unknown field")),
             "{path}: {found:?}"
         );
+    }
+}
+
+#[test]
+fn the_data_path_is_told_what_it_can_do() {
+    for (bad, why) in [
+        (json!({"balance": "hash"}), "recognised by"),
+        (json!({"balance": "hash", "session": {}}), "recognised by"),
+        (
+            json!({"balance": "hash", "session": {"header": ""}}),
+            "recognised by",
+        ),
+        (json!({"session": {"header": "x"}}), "means nothing"),
+        (
+            json!({"balance": "hash", "session": {"header": "x y"}}),
+            "not a name",
+        ),
+        (
+            json!({"balance": "hash", "session": {"cookie": "a=b"}}),
+            "not a name",
+        ),
+        (json!({"breaker": {"maxEjected": "101%"}}), "not a share"),
+        (json!({"breaker": {"maxEjected": "half"}}), "not a share"),
+        (json!({"breaker": {"maxEjected": "+5%"}}), "not a share"),
+        (json!({"breaker": {"cooldown": "0s"}}), "more than 0s"),
+    ] {
+        let said = one(json!({ "proxy": bad }));
+        assert!(said.contains(why), "{bad}: {said}");
+    }
+    for good in [
+        json!({"balance": "hash", "session": {"header": "Mcp-Session-Id"}}),
+        json!({"balance": "hash", "session": {"cookie": "sid", "header": "x"}}),
+        json!({"session": {"header": ""}}),
+        json!({"breaker": {"failures": 0, "cooldown": "0s"}}),
+        json!({"breaker": {"maxEjected": "0%"}}),
+    ] {
+        none(json!({ "proxy": good }));
     }
 }
 

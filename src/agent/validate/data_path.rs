@@ -1,0 +1,63 @@
+//! What `spec.proxy` means and may not mean, beyond its form.
+
+use super::super::spec::{Balance, Proxy, Session};
+use super::{FieldError, FieldPath};
+
+/// Every error of it.
+pub(super) fn rules(proxy: &Proxy) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    let at = FieldPath::of("proxy");
+    let hashes = proxy.balance == Some(Balance::Hash);
+    let session = proxy.session.as_ref();
+    match session.map(names) {
+        Some([None, None]) | None if hashes => found.push(
+            FieldError::new(
+                at.key("balance"),
+                "by hash needs to know what a session is recognised by",
+            )
+            .help("add `session: {header: Mcp-Session-Id}`, or a cookie's name"),
+        ),
+        Some(given) if !hashes && given != [None, None] => found.push(
+            FieldError::new(at.key("session"), "means nothing without `balance: hash`")
+                .help("add `balance: hash`, or leave the session out"),
+        ),
+        _ => {}
+    }
+    if let Some([header, cookie]) = session.map(names) {
+        let at = at.key("session");
+        for (field, name) in [("header", header), ("cookie", cookie)] {
+            if name.is_some_and(|name| !is_token(name)) {
+                found.push(FieldError::new(
+                    at.key(field),
+                    "is not a name: letters, digits and !#$%&'*+-.^_`|~ (RFC 9110 §5.6.2)",
+                ));
+            }
+        }
+    }
+    if let Some(breaker) = &proxy.breaker {
+        let at = at.key("breaker");
+        if breaker.share().is_none() {
+            found.push(
+                FieldError::new(at.key("maxEjected"), "is not a share from 0% to 100%")
+                    .help("`50%` is half of the instances; one may always be left alone"),
+            );
+        }
+        if breaker.failures > 0 && breaker.cooldown.millis == 0 {
+            found.push(
+                FieldError::new(at.key("cooldown"), "must be more than 0s")
+                    .help("`failures: 0` turns the breaker off"),
+            );
+        }
+    }
+    found
+}
+
+/// The header and the cookie that are named; an empty name is none.
+fn names(session: &Session) -> [Option<&str>; 2] {
+    [&session.header, &session.cookie].map(|name| name.as_deref().filter(|name| !name.is_empty()))
+}
+
+fn is_token(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    name.bytes().all(plain)
+}
