@@ -1,4 +1,4 @@
-//! What the data path keeps beside an endpoint: its connections, its breaker, its turn, and since when it is ready. It lives and
+//! What the data path keeps beside an endpoint: its connections, its breaker, its budget, its turn, and since when it is ready. It lives and
 //! dies with the endpoint, so that all of it belongs to a container and never to an address (law 4).
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::breaker::Breaker;
+use super::budget::Budget;
 use super::pool::Pool;
 use crate::endpoints::{Companion, Endpoint};
 
@@ -25,6 +26,7 @@ const WHOLE: u64 = 100;
 pub(super) struct Beside {
     pub(super) pool: Pool,
     pub(super) breaker: Breaker,
+    pub(super) budget: Budget,
     /// When it had its last turn, as a number that goes up.
     pub(super) turn: AtomicU64,
     /// Since when it is ready, while it starts slowly.

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::hop;
 use super::patience::{BodyError, Limits, Patience};
 use super::pool::Lease;
+use super::runs::Runs;
 
 /// When the last piece of a request went out; for the time-out of the answer's first byte.
 pub(super) type Progress = Arc<Mutex<Instant>>;
@@ -142,6 +143,8 @@ struct AgentBody {
     patience: Patience,
     ended: bool,
     lease: Option<Lease>,
+    /// Where it is read to its end when the client goes.
+    runs: Option<Runs>,
 }
 
 impl ProxyBody {
@@ -158,7 +161,37 @@ impl ProxyBody {
             patience: Patience::new(limits),
             ended,
             lease: Some(lease),
+            runs: None,
         })))
+    }
+
+    /// The same, and it is read to its end when the client goes.
+    pub(super) fn lasting(incoming: Incoming, limits: Limits, lease: Lease, runs: Runs) -> Self {
+        let mut body = Self::agent(incoming, limits, lease);
+        if let Inner::Agent(body) = &mut body.0 {
+            body.runs = Some(runs);
+        }
+        body
+    }
+
+    /// Reads it to its end and throws it away.
+    pub(super) async fn finish(mut self) {
+        while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
+        {
+        }
+    }
+}
+
+impl Drop for ProxyBody {
+    fn drop(&mut self) {
+        let Inner::Agent(body) = &mut self.0 else {
+            return;
+        };
+        let over = body.ended || body.lease.is_none() || body.incoming.is_end_stream();
+        if let Some(runs) = body.runs.take().filter(|_| !over) {
+            let rest = Self(std::mem::replace(&mut self.0, Inner::Ours(Full::default())));
+            runs.spawn(rest.finish());
+        }
     }
 }
 

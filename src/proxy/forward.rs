@@ -144,6 +144,10 @@ pub(super) async fn forward(
                 continue;
             }
         };
+        let beside = Beside::of(&endpoint);
+        if let Some(beside) = beside {
+            beside.budget.sent();
+        }
         let sent = bounded(connection.send(request), bounds).await;
         match sent.map_err(|failed| {
             if matches!(failed, Failed::FirstByte(_)) {
@@ -152,7 +156,7 @@ pub(super) async fn forward(
             (failed, None)
         })? {
             Sent::Answered(response, lease) => {
-                if let Some(beside) = Beside::of(&endpoint) {
+                if let Some(beside) = beside {
                     beside.breaker.answered();
                 }
                 return Ok((response, lease));
@@ -175,7 +179,9 @@ pub(super) async fn forward(
                 }
                 failed = Failed::NoAnswer { source };
                 match spare.take() {
-                    Some(spare) if left > 0 => request = spare.request(),
+                    Some(spare) if left > 0 && beside.is_some_and(|it| it.budget.take()) => {
+                        request = spare.request();
+                    }
                     _ => return Err((failed, None)),
                 }
                 left -= 1;

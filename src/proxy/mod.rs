@@ -9,10 +9,12 @@
 mod beside;
 mod body;
 mod breaker;
+mod budget;
 mod chance;
 mod exchange;
 mod forward;
 mod framing;
+mod gate;
 mod hop;
 mod line;
 pub mod path;
@@ -22,6 +24,7 @@ mod pool;
 mod refusal;
 mod request;
 mod response;
+mod runs;
 mod session;
 mod trace;
 mod upgrade;
@@ -40,17 +43,21 @@ use hyper::upgrade::OnUpgrade;
 pub use self::body::{ProxyBody, RequestBody};
 use self::chance::Chance;
 use self::exchange::Exchange;
-use self::forward::forward;
+use self::forward::{Bounds, Failed, forward};
+use self::gate::{Full, Gates, Place};
 use self::path::Target;
 pub use self::patience::BodyError;
 use self::patience::Limits;
+use self::pick::Wish;
 use self::pool::Lease;
 use self::refusal::Refusal;
 pub use self::request::IsOurToken;
 use self::request::Origin;
+use self::runs::Runs;
 use self::upgrade::Tunnels;
 use self::wait::Waiting;
-use crate::endpoints::Endpoints;
+use crate::agent::spec::OnDisconnect;
+use crate::endpoints::{Endpoints, Route};
 
 /// What can be set on a proxy.
 #[derive(Clone, Copy, Debug)]
@@ -81,9 +88,13 @@ impl Default for Settings {
 pub struct Proxy {
     endpoints: Arc<Endpoints>,
     is_our_token: Arc<IsOurToken>,
+    /// How long a request waits for an agent that is not ready or has no place for it.
+    hold: Duration,
     waiting: Waiting,
+    gates: Gates,
     chance: Chance,
     tunnels: Tunnels,
+    runs: Runs,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -102,15 +113,19 @@ impl Proxy {
         Self {
             endpoints,
             is_our_token,
+            hold: settings.hold,
             waiting: Waiting::new(settings.hold, settings.held),
+            gates: Gates::default(),
             chance: Chance::new(settings.seed),
             tunnels: Tunnels::default(),
+            runs: Runs::default(),
         }
     }
 
-    /// Answers a request for `/agent` or anything below it. Dropping the future cancels the agent's request.
+    /// Answers a request for `/agent` or anything below it. Dropping the future cancels the agent's request, unless the agent's
+    /// spec wants it to go on (`proxy.onDisconnect`).
     pub async fn call(
-        &self,
+        self: &Arc<Self>,
         mut request: Request<Incoming>,
         peer: SocketAddr,
         tls: bool,
@@ -133,7 +148,7 @@ impl Proxy {
     }
 
     async fn answer<'a>(
-        &self,
+        self: &Arc<Self>,
         request: Request<Incoming>,
         whole: Option<&'a PathAndQuery>,
         peer: SocketAddr,
@@ -152,6 +167,15 @@ impl Proxy {
             Some(Target::Nobody) | None => return Err(Refusal::Nobody),
         };
         let mut route = self.waiting.find(&self.endpoints, agent).await?;
+        let limit = route.proxy.max_in_flight.unwrap_or(0);
+        let place = if limit == 0 {
+            None
+        } else {
+            let place = self.gates.enter(agent, limit, self.hold).await;
+            // It may have waited for a while.
+            route = self.waiting.find(&self.endpoints, agent).await?;
+            Some(place.map_err(|Full| Refusal::Full { agent })?)
+        };
         let target = PathAndQuery::try_from(rest).map_err(|_| Refusal::Nobody)?;
         let origin = Origin {
             agent,
@@ -161,7 +185,7 @@ impl Proxy {
             upgrade: None,
         };
         let Exchange {
-            mut request,
+            request,
             bounds,
             limits,
             wish,
@@ -175,10 +199,58 @@ impl Proxy {
             self.is_our_token.as_ref(),
             &self.chance,
         );
+        let runs =
+            (route.proxy.on_disconnect == Some(OnDisconnect::Continue)).then(|| self.runs.clone());
+        let (response, lease) = match &runs {
+            None => {
+                self.exchange(agent, route, request, bounds, wish, place)
+                    .await?
+            }
+            Some(runs) => {
+                let (this, name) = (Arc::clone(self), agent.to_owned());
+                let exchange = async move {
+                    let answered = this
+                        .exchange(&name, route, request, bounds, wish, place)
+                        .await;
+                    answered.map_err(|refusal| refusal.about(""))
+                };
+                let answered = runs.carry(exchange, limits).await;
+                let cut = || Refusal::Failed {
+                    agent,
+                    failed: Failed::Total,
+                };
+                answered
+                    .ok_or_else(cut)?
+                    .map_err(|refusal| refusal.about(agent))?
+            }
+        };
+        let answer = Answer {
+            response,
+            lease,
+            limits,
+            runs,
+        };
+        self.pass_on(agent, host.as_ref(), upgrade, answer)
+            .map_err(|reason| Refusal::BadAnswer { agent, reason })
+    }
+
+    /// Sends a request to the agent, and once more to its next instance when nothing was sent.
+    async fn exchange<'a>(
+        &self,
+        agent: &'a str,
+        mut route: Arc<Route>,
+        mut request: Request<RequestBody>,
+        bounds: Bounds,
+        wish: Wish,
+        place: Option<Place>,
+    ) -> Result<(Response<Incoming>, Lease), Refusal<'a>> {
         let mut moved_on = false;
-        let (response, lease) = loop {
+        loop {
             match forward(&route, request, &bounds, &wish, &self.chance).await {
-                Ok(answered) => break answered,
+                Ok((response, mut lease)) => {
+                    lease.keep(place);
+                    return Ok((response, lease));
+                }
                 // The table may be about to tell that the instance is gone.
                 Err((failed, Some(unsent)))
                     if !moved_on && self.waiting.moves_on(&self.endpoints, agent, &route).await =>
@@ -190,25 +262,20 @@ impl Proxy {
                 }
                 Err((failed, _)) => return Err(Refusal::Failed { agent, failed }),
             }
-        };
-        let answer = Answer {
-            response,
-            lease,
-            limits,
-        };
-        self.pass_on(agent, host.as_ref(), upgrade, answer)
-            .map_err(|reason| Refusal::BadAnswer { agent, reason })
+        }
     }
 
-    /// Waits until every tunnel (WebSocket, say) ended, at most so long, then cuts what is left. The front end stops giving us
-    /// new requests first.
+    /// Waits until every tunnel (WebSocket, say) and every run without a client ended, at most so long, then cuts what is left.
+    /// The front end stops giving us new requests first.
     pub async fn drain(&self, within: Duration) {
-        if tokio::time::timeout(within, self.tunnels.ended())
-            .await
-            .is_err()
-        {
-            self.tunnels.cut();
+        let ended = async || {
             self.tunnels.ended().await;
+            self.runs.ended().await;
+        };
+        if tokio::time::timeout(within, ended()).await.is_err() {
+            self.tunnels.cut();
+            self.runs.cut();
+            ended().await;
         }
     }
 
@@ -223,6 +290,7 @@ impl Proxy {
             mut response,
             lease,
             limits,
+            runs,
         } = answer;
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let agreed = hop::upgrade(response.headers());
@@ -239,7 +307,10 @@ impl Proxy {
         };
         response::rewrite(response.headers_mut(), &source);
         if !switches {
-            return Ok(response.map(|incoming| ProxyBody::agent(incoming, limits, lease)));
+            return Ok(response.map(|incoming| match runs {
+                Some(runs) => ProxyBody::lasting(incoming, limits, lease, runs),
+                None => ProxyBody::agent(incoming, limits, lease),
+            }));
         }
         let (Some(client), Some(protocol)) = (asked, agreed) else {
             return Err("changed the protocol without being asked to");
@@ -258,4 +329,5 @@ struct Answer {
     response: Response<Incoming>,
     lease: Lease,
     limits: Limits,
+    runs: Option<Runs>,
 }

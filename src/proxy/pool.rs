@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::beside::Beside;
 use super::body::RequestBody;
+use super::gate::Place;
 use super::line::Line;
 use crate::endpoints::{Endpoint, InFlight};
 
@@ -163,6 +164,7 @@ impl Connection {
                 Lease {
                     sender: self.sender,
                     in_flight: self.in_flight,
+                    place: None,
                 },
             ),
             Err(mut error) => match error.take_message() {
@@ -178,12 +180,29 @@ impl Connection {
 pub(super) struct Lease {
     sender: SendRequest<RequestBody>,
     in_flight: InFlight,
+    place: Option<Place>,
+}
+
+/// What an exchange holds beside its connection.
+#[derive(Debug)]
+pub(super) struct Held {
+    _in_flight: InFlight,
+    _place: Option<Place>,
 }
 
 impl Lease {
+    /// Keeps the exchange's place among those that its agent has at once.
+    pub(super) fn keep(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
     /// The exchange is complete: keeps the connection for the next one.
     pub(super) fn give_back(self) {
-        let Self { sender, in_flight } = self;
+        let Self {
+            sender,
+            in_flight,
+            place: _place,
+        } = self;
         let endpoint = in_flight.endpoint();
         if sender.is_closed() || endpoint.retired() {
             return;
@@ -207,9 +226,12 @@ impl Lease {
         }
     }
 
-    /// The exchange became a tunnel: only the count is left.
-    pub(super) fn into_in_flight(self) -> InFlight {
-        self.in_flight
+    /// The exchange became a tunnel, which has the connection.
+    pub(super) fn into_held(self) -> Held {
+        Held {
+            _in_flight: self.in_flight,
+            _place: self.place,
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) enum Refusal<'a> {
     NotReady { agent: &'a str, route: Arc<Route> },
     /// Too many requests wait for an agent to start.
     Crowded { agent: &'a str },
+    /// It has as many requests as it may have, and as many wait.
+    Full { agent: &'a str },
     /// The exchange with it failed.
     Failed { agent: &'a str, failed: Failed },
     /// Its answer cannot be passed on.
@@ -44,6 +46,20 @@ pub(super) enum Refusal<'a> {
 }
 
 impl Refusal<'_> {
+    /// The same, said with this name of the agent.
+    pub(super) fn about(self, agent: &str) -> Refusal<'_> {
+        match self {
+            Self::Ambiguous(ambiguous, version) => Refusal::Ambiguous(ambiguous, version),
+            Self::Nobody => Refusal::Nobody,
+            Self::Unknown { .. } => Refusal::Unknown { agent },
+            Self::NotReady { route, .. } => Refusal::NotReady { agent, route },
+            Self::Crowded { .. } => Refusal::Crowded { agent },
+            Self::Full { .. } => Refusal::Full { agent },
+            Self::Failed { failed, .. } => Refusal::Failed { agent, failed },
+            Self::BadAnswer { reason, .. } => Refusal::BadAnswer { agent, reason },
+        }
+    }
+
     fn problem(&self) -> Problem {
         match self {
             Self::Ambiguous(Ambiguous { status, reason }, _) => Problem::new(*status, "ambiguous-request", "The request has more than one reading", *reason),
@@ -84,6 +100,13 @@ impl Refusal<'_> {
                 format!("agent '{agent}' is starting and too many requests wait for it already; see `agentainer describe {agent}`"),
             )
             .about(agent),
+            Self::Full { agent } => Problem::new(
+                429,
+                "agent-full",
+                "The agent has too many requests",
+                format!("agent '{agent}' has as many requests at once as it may have, and as many wait (proxy.maxInFlight); ask again later, or `agentainer scale {agent}`"),
+            )
+            .about(agent),
             Self::Failed { agent, failed } => exchange(agent, failed),
             Self::BadAnswer { agent, reason } => Problem::new(
                 502,
@@ -104,6 +127,7 @@ impl Refusal<'_> {
                 ..
             } => Some(left.as_secs() + 1),
             Self::Crowded { .. }
+            | Self::Full { .. }
             | Self::Failed {
                 failed: Failed::NoEndpoint,
                 ..

@@ -27,7 +27,7 @@ impl Tunnels {
                 let (client, agent) = futures::future::try_join(client, agent)
                     .await
                     .map_err(std::io::Error::other)?;
-                let _in_flight = lease.into_in_flight();
+                let _held = lease.into_held();
                 copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(agent)).await
             };
             let ended = tokio::select! {

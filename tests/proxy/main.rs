@@ -16,6 +16,7 @@ mod departed;
 mod failures;
 mod framing;
 mod front;
+mod limits;
 mod load;
 mod rig;
 mod streams;

@@ -9,7 +9,7 @@ use super::super::sparse;
 use super::{FieldError, FieldPath};
 
 /// A field, what it would do, and the value (as JSON) that is what happens today, if there is one.
-pub(in crate::agent) const TABLE: [(&str, &str, Option<&str>); 16] = [
+pub(in crate::agent) const TABLE: [(&str, &str, Option<&str>); 14] = [
     ("persistence.mode", KEEPING, Some("\"off\"")),
     ("persistence.methods", KEEPING, None),
     ("persistence.ttl", KEEPING, None),
@@ -24,8 +24,6 @@ pub(in crate::agent) const TABLE: [(&str, &str, Option<&str>); 16] = [
     ("persistence.resumable", KEEPING, Some("false")),
     ("persistence.callbacks", KEEPING, None),
     ("proxy.protocol", "HTTP/2 to the agent", Some("\"http1\"")),
-    ("proxy.maxInFlight", "a limit of requests", Some("0")),
-    ("proxy.onDisconnect", "a choice on a client's going", None),
 ];
 
 const KEEPING: &str = "keeping requests";

@@ -93,8 +93,6 @@ fn what_is_not_built_is_refused_with_not_yet_and_todays_behaviour_is_not() {
         json!({"persistence": {"ttl": "1h", "mode": "off"}}),
         json!({"persistence": {"callbacks": {"hosts": []}}}),
         json!({"proxy": {"protocol": "h2c"}}),
-        json!({"proxy": {"maxInFlight": 3}}),
-        json!({"proxy": {"onDisconnect": "continue"}}),
     ] {
         assert!(one(bad).contains("not yet"));
     }
@@ -103,7 +101,7 @@ fn what_is_not_built_is_refused_with_not_yet_and_todays_behaviour_is_not() {
         "restart": {"maxRetries": 3, "policy": "on-failure"},
         "healthCheck": {"restartOnStatus": true},
         "persistence": {"mode": "off"},
-        "proxy": {"protocol": "http1", "balance": "round-robin", "breaker": {}, "timeouts": {"connect": "1s", "firstByte": "30s", "idle": "1m", "total": "0s"}, "retries": 1, "maxInFlight": 0},
+        "proxy": {"protocol": "http1", "balance": "round-robin", "breaker": {}, "timeouts": {"connect": "1s", "firstByte": "30s", "idle": "1m", "total": "0s"}, "retries": 1, "maxInFlight": 3, "onDisconnect": "continue"},
     }));
 }
 

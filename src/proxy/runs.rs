@@ -1,0 +1,69 @@
+//! `proxy.onDisconnect: continue`: an exchange that goes on to its end when its client is gone, so that a paid run finishes.
+//!
+//! From the moment that it is on its way to the agent, such an exchange is a task of its own. What comes for nobody is read and
+//! thrown away, within the time-outs that hold anyway; it counts as in flight for as long.
+
+use std::sync::Arc;
+
+use http::Response;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::body::ProxyBody;
+use super::patience::Limits;
+use super::pool::Lease;
+
+/// All such exchanges of one proxy.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Runs(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl Runs {
+    /// Carries an exchange to its answer's head, and, when nobody waits for that any more, to its end. `None` when it was cut.
+    pub(super) async fn carry<E: Send + 'static>(
+        &self,
+        exchange: impl Future<Output = Result<(Response<Incoming>, Lease), E>> + Send + 'static,
+        limits: Limits,
+    ) -> Option<Result<(Response<Incoming>, Lease), E>> {
+        let (tell, told) = oneshot::channel();
+        self.spawn(async move {
+            if let Err(Ok((response, lease))) = tell.send(exchange.await) {
+                tracing::debug!("the client went; its run goes on");
+                ProxyBody::agent(response.into_body(), limits, lease)
+                    .finish()
+                    .await;
+            }
+        });
+        told.await.ok()
+    }
+
+    /// Does this as one of them.
+    pub(super) fn spawn(&self, run: impl Future<Output = ()> + Send + 'static) {
+        let cut = self.0.cut.clone();
+        self.0.open.spawn(async move {
+            tokio::select! {
+                biased;
+                () = cut.cancelled() => {}
+                () = run => {}
+            }
+        });
+    }
+
+    /// Waits until all ended.
+    pub(super) async fn ended(&self) {
+        self.0.open.close();
+        self.0.open.wait().await;
+    }
+
+    /// Ends them now.
+    pub(super) fn cut(&self) {
+        self.0.cut.cancel();
+    }
+}
