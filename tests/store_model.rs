@@ -18,7 +18,7 @@ mod redis_child;
 
 use std::time::Duration;
 
-use agentainer::agent::{Agent, AgentStatus, EventRecord, ResourceVersion, Uid};
+use agentainer::agent::{Agent, AgentStatus, EventKind, EventRecord, ResourceVersion, Uid};
 use agentainer::keys::{FINALIZER, Keys};
 use agentainer::store::redis::{RedisStore, RedisStoreOptions};
 use agentainer::store::{AgentStore, Change, StoreError, Write};
@@ -288,7 +288,8 @@ async fn same(fake: &FakeStore, redis: &RedisStore, ops: &[Op]) {
             ),
             Op::Event { of, reason, second } => {
                 let event = EventRecord {
-                    agent: name(NAMES[*of]),
+                    agent: Some(name(NAMES[*of])),
+                    kind: EventKind::Normal,
                     reason: format!("Reason{reason}"),
                     message: format!("at {second}"),
                     count: 1,

@@ -29,7 +29,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::env::EnvValue;
 pub use self::path::{FieldError, FieldPath, Step};
-pub use self::records::{EventRecord, REVISIONS_KEPT, RevisionRecord, next_number, numbered};
+pub use self::records::{
+    EventKind, EventRecord, REVISIONS_KEPT, RevisionRecord, next_number, numbered,
+};
 pub use self::revision::Revision;
 pub use self::shape::Shape;
 pub use self::sparse::{ApplyAgent, canonical};

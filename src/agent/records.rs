@@ -62,12 +62,16 @@ pub fn next_number(records: &[RevisionRecord]) -> u64 {
     highest.unwrap_or(0).max(count).saturating_add(1)
 }
 
-/// Something worth telling people about an agent.
+/// Something worth telling people about an agent or the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventRecord {
-    /// The agent.
-    pub agent: AgentName,
+    /// The agent; left out: it is about the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentName>,
+    /// Whether somebody should look.
+    #[serde(rename = "type", default)]
+    pub kind: EventKind,
     /// One CamelCase word.
     pub reason: String,
     /// A sentence, without secrets.
@@ -78,6 +82,25 @@ pub struct EventRecord {
     pub first_seen: Timestamp,
     /// When last.
     pub last_seen: Timestamp,
+}
+
+/// What kind of event, with Kubernetes' words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum EventKind {
+    /// Things go their way.
+    #[default]
+    Normal,
+    /// Something is amiss.
+    Warning,
+}
+
+impl std::fmt::Display for EventKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        })
+    }
 }
 
 #[cfg(test)]
@@ -118,5 +141,16 @@ mod tests {
         let text = r#"{"revision":"v1:a","imageId":"sha256:1","image":"users","generation":4,"at":"2026-01-01T00:00:00Z"}"#;
         let record: RevisionRecord = serde_json::from_str(text).unwrap();
         assert_eq!((record.number, record.tag, record.shape), (0, None, None));
+    }
+
+    #[test]
+    fn an_event_of_an_earlier_version_still_reads() {
+        let at = "2026-01-01T00:00:00Z";
+        let text = format!(
+            r#"{{"agent":"users","reason":"Created","message":"m","count":2,"firstSeen":"{at}","lastSeen":"{at}"}}"#
+        );
+        let event: EventRecord = serde_json::from_str(&text).unwrap();
+        assert_eq!((event.kind, event.count), (EventKind::Normal, 2));
+        assert_eq!(event.agent.unwrap().as_str(), "users");
     }
 }

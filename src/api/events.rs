@@ -55,8 +55,8 @@ async fn answer(call: Call, agent: Option<AgentName>) -> Answer<Response> {
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-/// Which event: of an agent, of a reason, since when it counts.
-type EventKey = (AgentName, String, Timestamp);
+/// Which event: of an agent or the host, of a reason, since when it counts.
+type EventKey = (Option<AgentName>, String, Timestamp);
 
 /// Tells events as they come, or count up: one JSON line each, the oldest first.
 struct Watcher {

@@ -241,10 +241,15 @@ pub(super) fn happened(events: &[EventRecord], now: Timestamp) -> String {
             vec![
                 age(event.last_seen, now),
                 event.count.to_string(),
+                event.kind.to_string(),
                 event.reason.clone(),
                 event.message.clone(),
             ]
         })
         .collect();
-    section("Events", &["AGE", "COUNT", "REASON", "MESSAGE"], &rows)
+    section(
+        "Events",
+        &["AGE", "COUNT", "TYPE", "REASON", "MESSAGE"],
+        &rows,
+    )
 }

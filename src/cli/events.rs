@@ -12,9 +12,11 @@ use super::{Context, Failure};
 use crate::agent::EventRecord;
 use crate::wire::EventListBody;
 
-const HEADINGS: [&str; 5] = ["AGE", "COUNT", "AGENT", "REASON", "MESSAGE"];
+const HEADINGS: [&str; 6] = ["AGE", "COUNT", "TYPE", "AGENT", "REASON", "MESSAGE"];
 
-/// Show what happened, to one agent or to all, the newest last.
+/// Show what happened, to one agent or to all and the host, the newest last.
+///
+/// TYPE is Warning where somebody should look: NotReady, CrashLoopBackOff, RolloutFailed, RolledBack, and what failed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   agentainer events
@@ -60,10 +62,17 @@ fn row(event: &EventRecord) -> Vec<String> {
     vec![
         age(event.last_seen, crate::clock::now()),
         event.count.to_string(),
-        format!("agent/{}", event.agent),
+        event.kind.to_string(),
+        about(event),
         event.reason.clone(),
         event.message.clone(),
     ]
+}
+
+/// What an event is about, in a word.
+fn about(event: &EventRecord) -> String {
+    let agent = event.agent.as_ref();
+    agent.map_or_else(|| "host".to_owned(), |agent| format!("agent/{agent}"))
 }
 
 /// Follows a watch over restarts of the server, and tells no event twice.
@@ -107,11 +116,7 @@ impl Shown {
         format: Format,
         event: EventRecord,
     ) -> Result<(), Failure> {
-        let key = (
-            event.agent.to_string(),
-            event.reason.clone(),
-            event.first_seen,
-        );
+        let key = (about(&event), event.reason.clone(), event.first_seen);
         let before = self.counts.insert(key, event.count);
         if before.is_some_and(|before| before >= event.count) {
             return Ok(());

@@ -22,6 +22,7 @@ mod naming;
 mod orphans;
 mod rollout;
 mod status;
+mod turns;
 mod upstreams;
 mod verdict;
 
@@ -34,6 +35,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::action::{Action, CreateInstance, EndpointPlan, EndpointState, Plan, Planned};
+pub use self::turns::{Turn, turns};
 use crate::agent::{Agent, ClusterId, Uid};
 use crate::names::AgentName;
 use crate::observed::Observed;

@@ -9,9 +9,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Reconcile;
-use crate::agent::EventRecord;
+use crate::agent::{AgentStatus, EventKind, EventRecord};
 use crate::clock;
 use crate::names::AgentName;
+use crate::observed::Observed;
+use crate::plan;
 
 /// Events that may wait.
 const MOST: usize = 512;
@@ -26,12 +28,20 @@ pub(super) struct Events {
 }
 
 impl Reconcile {
-    /// Says what happened. Never waits.
-    pub(super) fn tell(&self, name: &AgentName, reason: &str, message: &str) {
-        tracing::info!(agent = %name, reason, message, "event");
+    /// Says what happened to an agent, or to the host. Never waits.
+    pub(super) fn tell(
+        &self,
+        agent: Option<&AgentName>,
+        kind: EventKind,
+        reason: &str,
+        message: &str,
+    ) {
+        let about = agent.map_or("host", AgentName::as_str);
+        tracing::info!(agent = about, %kind, reason, message, "event");
         let now = clock::now();
         let event = EventRecord {
-            agent: name.clone(),
+            agent: agent.cloned(),
+            kind,
             reason: reason.to_owned(),
             message: message.to_owned(),
             count: 1,
@@ -44,6 +54,19 @@ impl Reconcile {
         }
         waiting.push_back(event);
         self.events.arrived.notify_one();
+    }
+
+    /// Says how an agent's state turned, when the store has the status that shows it.
+    pub(super) fn tell_turns(
+        &self,
+        name: &AgentName,
+        before: &AgentStatus,
+        after: &AgentStatus,
+        observed: &Observed,
+    ) {
+        for turn in plan::turns(name, before, after, observed) {
+            self.tell(Some(name), turn.kind, turn.reason, &turn.message);
+        }
     }
 
     /// Writes events, for ever.
@@ -69,7 +92,7 @@ impl Reconcile {
                 continue;
             }
             if let Err(error) = self.parts.store.record_event(&event).await {
-                tracing::debug!(agent = %event.agent, %error, "event was not recorded");
+                tracing::debug!(reason = event.reason, %error, "event was not recorded");
             }
         }
     }

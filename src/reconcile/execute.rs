@@ -8,7 +8,7 @@ use super::memo::again;
 use super::pulls::{Pull, failed};
 use super::{Key, PassError, Reconcile};
 use crate::agent::spec::PullPolicy;
-use crate::agent::{Agent, Revision, RevisionRecord, Shape};
+use crate::agent::{Agent, EventKind, Revision, RevisionRecord, Shape};
 use crate::clock;
 use crate::names::AgentName;
 use crate::observed::{Container, ContainerId, Failure, ImageId, Observed};
@@ -47,7 +47,7 @@ impl Reconcile {
                     .carry_out(name, agent, observed, &planned.action)
                     .await?;
                 if let Some(word) = planned.action.event().filter(|_| effect) {
-                    self.tell(name, word, &planned.reason);
+                    self.tell(Some(name), EventKind::Normal, word, &planned.reason);
                 }
                 Ok::<(), PassError>(())
             };
@@ -212,7 +212,8 @@ impl Reconcile {
             images.insert(revision.clone(), failure.clone());
             failure
         };
-        self.tell(name, &failure.reason, &failure.message);
+        let kind = EventKind::Warning;
+        self.tell(Some(name), kind, &failure.reason, &failure.message);
     }
 
     /// The id of an image; `None` while it is being pulled.
@@ -320,7 +321,8 @@ impl Reconcile {
         } else {
             reason
         };
-        self.tell(name, reason, &error.to_string());
+        let kind = EventKind::Warning;
+        self.tell(Some(name), kind, reason, &error.to_string());
         let mut memo = self.memo.lock();
         let memo = memo.of(name, agent);
         let retryable = class != RuntimeClass::Terminal;

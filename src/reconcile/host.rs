@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::board::host_condition;
 use super::{Key, PassError, Reconcile, Requeue};
+use crate::agent::EventKind;
 use crate::clock;
 use crate::names::AgentName;
 use crate::observed::{Container, ContainerState, Network};
@@ -154,6 +155,7 @@ impl Reconcile {
 
     async fn make_network(&self, found: Option<Network>) -> Result<Network, PassError> {
         let runtime = &self.parts.runtime;
+        let bare = found.is_some();
         if let Some(network) = found {
             tracing::info!(network = %network.name, "the agents' network has no subnet of its own and is empty: making it again");
             match runtime.remove_network(&network.id).await {
@@ -172,6 +174,13 @@ impl Reconcile {
                         "Created",
                         format!("{} is there", network.name),
                     );
+                    let why = if bare {
+                        "had no subnet of its own"
+                    } else {
+                        "was not there"
+                    };
+                    let message = format!("network '{}' {why} and was made", network.name);
+                    self.tell(None, EventKind::Normal, "NetworkCreated", &message);
                     return Ok(network);
                 }
                 // Taken by another network or a route of the host: the next one.

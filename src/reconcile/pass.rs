@@ -33,6 +33,8 @@ const AWAY: &str = "the store cannot be reached";
 /// What a pass knows of the agent's object.
 struct Loaded {
     agent: Option<Agent>,
+    /// The status that the store has, where it is behind what passes went on from.
+    behind: Option<AgentStatus>,
     /// The store cannot be reached: it is what was known last.
     away: bool,
     /// Why nothing may be removed now.
@@ -52,6 +54,7 @@ impl Reconcile {
         }
         let Loaded {
             agent,
+            behind,
             away,
             mut frozen,
         } = self.load(name).await?;
@@ -101,6 +104,10 @@ impl Reconcile {
                 .await;
         }
         let saved = self.save_status(name, agent.as_ref(), &plan, away).await;
+        if let (Ok(true), Some(agent), Some(status)) = (&saved, &agent, &plan.status) {
+            let before = behind.as_ref().unwrap_or(&agent.status);
+            self.tell_turns(name, before, status, &observed);
+        }
         let acted = done?;
         let retry = (!saved? && !away).then_some(UNSAVED);
         if let Some(wait) = rest {
@@ -153,6 +160,7 @@ impl Reconcile {
             self.wake_host_if_thawed();
             return Ok(Loaded {
                 agent: self.memo.lock().last(name),
+                behind: None,
                 away: true,
                 frozen: Some(ANOTHER_CLUSTER.to_owned()),
             });
@@ -161,8 +169,11 @@ impl Reconcile {
             Ok(Some(agent)) => {
                 // Not looked up while it is remembered, so that an older life's failures are forgotten.
                 self.memo.lock().of(name, Some(&agent));
+                let stored = agent.status.clone();
+                let agent = self.with_unsaved(name, agent);
                 Ok(Loaded {
-                    agent: Some(self.with_unsaved(name, agent)),
+                    behind: (agent.status != stored).then_some(stored),
+                    agent: Some(agent),
                     away: false,
                     frozen: self.frozen.lock().clone(),
                 })
@@ -171,6 +182,7 @@ impl Reconcile {
                 self.memo.lock().no_object(name);
                 Ok(Loaded {
                     agent: None,
+                    behind: None,
                     away: false,
                     frozen: self.frozen.lock().clone(),
                 })
@@ -182,6 +194,7 @@ impl Reconcile {
                 match known {
                     Some(agent) => Ok(Loaded {
                         agent: Some(self.with_unsaved(name, agent)),
+                        behind: None,
                         away: true,
                         frozen: Some(AWAY.to_owned()),
                     }),

@@ -1,6 +1,6 @@
 //! Logs and events.
 
-use agentainer::agent::EventRecord;
+use agentainer::agent::{EventKind, EventRecord};
 use agentainer::names::AgentName;
 use agentainer::runtime::{LogChunk, LogQuery};
 use agentainer::store::AgentStore;
@@ -136,7 +136,8 @@ async fn events_are_told_newest_first() {
     for (agent, reason) in [("a", "Created"), ("b", "Created"), ("a", "Started")] {
         let now = agentainer::clock::now();
         let event = EventRecord {
-            agent: AgentName::new(agent).unwrap(),
+            agent: Some(AgentName::new(agent).unwrap()),
+            kind: EventKind::Normal,
             reason: reason.into(),
             message: "so it was".into(),
             count: 1,
@@ -172,7 +173,8 @@ async fn a_watch_of_events_tells_the_old_ones_and_then_what_happens() {
     let happened = async |reason: &str| {
         let now = agentainer::clock::now();
         let event = EventRecord {
-            agent: AgentName::new("a").unwrap(),
+            agent: Some(AgentName::new("a").unwrap()),
+            kind: EventKind::Normal,
             reason: reason.into(),
             message: "so it was".into(),
             count: 1,

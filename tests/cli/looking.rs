@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use agentainer::agent::EventRecord;
+use agentainer::agent::{EventKind, EventRecord};
 use agentainer::clock;
 use agentainer::store::AgentStore;
 use serde_json::{Value, json};
@@ -134,7 +134,8 @@ async fn describe_tells_all_there_is_but_values() {
     let gateway = rig.agent("gateway").await;
     rig.store
         .record_event(&EventRecord {
-            agent: gateway.metadata.name.clone(),
+            agent: Some(gateway.metadata.name.clone()),
+            kind: EventKind::Warning,
             reason: "ImageNotFound".to_owned(),
             message: "no image 'gateway'".to_owned(),
             count: 3,
@@ -163,7 +164,7 @@ async fn describe_tells_all_there_is_but_values() {
     assert!(auth.contains("Called by:    gateway\n"), "{auth}");
     let events = rig.run("events gateway").await.ok();
     assert!(
-        events.contains("agent/gateway   ImageNotFound   no image 'gateway'"),
+        events.contains("Warning   agent/gateway   ImageNotFound   no image 'gateway'"),
         "{events}"
     );
 }
@@ -282,7 +283,8 @@ async fn a_watch_of_events_goes_on_with_what_happens() {
     let happened = async |reason: &str| {
         let now = agentainer::clock::now();
         let event = EventRecord {
-            agent: "auth".parse().unwrap(),
+            agent: Some("auth".parse().unwrap()),
+            kind: EventKind::Normal,
             reason: reason.to_owned(),
             message: "so it was".to_owned(),
             count: 1,
@@ -298,7 +300,7 @@ async fn a_watch_of_events_goes_on_with_what_happens() {
         watch
             .next()
             .await
-            .contains("agent/auth   Created   so it was")
+            .contains("Normal   agent/auth   Created   so it was")
     );
     happened("Killed").await;
     let line = watch.next().await;

@@ -655,7 +655,7 @@ impl AgentStore for FakeStore {
         self.call("events", move |state| {
             let newest = state.events.iter().rev();
             Ok(newest
-                .filter(|event| agent.as_ref().is_none_or(|agent| event.agent == *agent))
+                .filter(|event| agent.is_none() || event.agent == agent)
                 .take(limit)
                 .cloned()
                 .collect())

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agentainer::agent::{
-    Agent, AgentSpec, AgentStatus, ClusterId, EventRecord, Metadata, Phase, ResourceVersion,
-    Revision, RevisionRecord, Uid,
+    Agent, AgentSpec, AgentStatus, ClusterId, EventKind, EventRecord, Metadata, Phase,
+    ResourceVersion, Revision, RevisionRecord, Uid,
 };
 use agentainer::keys;
 use agentainer::names::AgentName;
@@ -642,7 +642,8 @@ pub async fn revisions_are_kept_oldest_first(fixture: &impl Fixture) {
 
 fn event(agent: &str, reason: &str, message: &str, second: i64) -> EventRecord {
     EventRecord {
-        agent: name(agent),
+        agent: Some(name(agent)),
+        kind: EventKind::Normal,
         reason: reason.to_owned(),
         message: message.to_owned(),
         count: 1,
@@ -689,12 +690,22 @@ pub async fn events_count_up_and_are_capped(fixture: &impl Fixture) {
     assert_eq!(store.events(Some(&name("use")), 10).await.unwrap(), []);
     assert_eq!(store.events(None, 0).await.unwrap(), []);
 
+    // One of the host is nobody's.
+    let mut of_host = event("users", "NetworkCreated", "it was made", 8_000);
+    (of_host.agent, of_host.kind) = (None, EventKind::Warning);
+    record(of_host.clone()).await;
+    record(of_host.clone()).await;
+    of_host.count = 2;
+    assert_eq!(store.events(None, 1).await.unwrap(), [of_host]);
+    let users = store.events(Some(&name("users")), 10).await.unwrap();
+    assert_eq!(users.len(), 3);
+
     for index in 0..EVENTS_KEPT {
         record(event("orders", &format!("Reason{index}"), "x", 9_000)).await;
     }
     let kept = store.events(None, 1_000).await.unwrap();
     assert_eq!(kept.len(), EVENTS_KEPT);
-    assert!(kept.iter().all(|event| event.agent == name("orders")));
+    assert!(kept.iter().all(|event| event.agent == Some(name("orders"))));
     assert_eq!(kept[0].reason, format!("Reason{}", EVENTS_KEPT - 1));
     // One that was dropped begins anew.
     record(event("users", "Killed", "again", 9_001)).await;

@@ -66,6 +66,11 @@ fn a_hanging_agent_is_restarted_and_one_that_answers_503_is_not() {
     assert_eq!(refused.status, 503, "it gets no traffic: {}", refused.body);
     let events = server.ok(&["describe", "hanging"]);
     assert!(events.contains("did not answer 3 probes"), "{events}");
+    server.eventually("its loss of readiness is told", |server| {
+        let events = server.ok(&["events", "unwell"]);
+        let mut lines = events.lines();
+        lines.any(|line| line.contains("Warning") && line.contains("unwell is not ready: "))
+    });
 }
 
 #[test]

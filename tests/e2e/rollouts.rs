@@ -181,6 +181,14 @@ fn law_8_a_first_revision_that_crash_loops_or_has_no_image_fails_and_is_mended()
     let args = ["apply", "-f", "-", "--wait", "--timeout", "80s"];
     let ended = server.cli_with_input(&args, &loops);
     assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    server.eventually("it is told, with what kind of event it is", |server| {
+        let told = server.ok(&["events", "stillborn"]);
+        let line = |words: [&str; 2]| {
+            let mut lines = told.lines();
+            lines.any(|line| words.iter().all(|word| line.contains(word)))
+        };
+        line(["Warning", "CrashLoopBackOff"]) && line(["Warning", "RolloutFailed"])
+    });
     apply_only(
         &server,
         "agents: [{name: bodiless, image: 'agentainer-test/nowhere:1', pullPolicy: never, \
@@ -193,4 +201,14 @@ fn law_8_a_first_revision_that_crash_loops_or_has_no_image_fails_and_is_mended()
     server.ok(&["rollout", "status", "stillborn", "--timeout", "80s"]);
     assert_eq!(colours(&server, "stillborn"), ["good", "good"]);
     assert!(server.agent("stillborn")["status"]["rollout"]["failed"].is_null());
+    server.eventually("its good end is told", |server| {
+        server
+            .ok(&["describe", "stillborn"])
+            .contains("RolloutComplete")
+    });
+    let told = server.ok(&["events"]);
+    assert!(
+        told.contains("host") && told.contains("NetworkCreated"),
+        "{told}"
+    );
 }

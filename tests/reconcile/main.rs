@@ -21,6 +21,7 @@ mod bad_specs;
 mod calls;
 mod crashes;
 mod deletion;
+mod events;
 mod first;
 mod healing;
 mod health;

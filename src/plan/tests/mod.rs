@@ -19,4 +19,5 @@ mod properties;
 mod quarantine;
 mod rollout;
 mod status;
+mod turns;
 mod world;

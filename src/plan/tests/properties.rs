@@ -1,6 +1,6 @@
 //! The planner against generated worlds. A failure prints its smallest case and the seed to repeat it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -69,11 +69,14 @@ fn matches_spec(world: &World) -> Result<(), TestCaseError> {
             prop_assert_eq!(status.phase, Phase::Stopped);
         }
         DesiredState::Paused => {
+            let recreate = spec.strategy_kind() == crate::agent::spec::StrategyKind::Recreate;
+            let beside_old = recreate && present().any(|sim| sim.seen.identity.revision != asked);
             prop_assert!(
                 // Nothing is replaced while frozen: what never ran, and an old one that ended, may stay.
                 present().all(|sim| match state(&sim) {
                     ContainerState::Paused | ContainerState::Created => true,
-                    ContainerState::Exited => sim.seen.identity.revision != asked,
+                    // Nor is one of the asked revision started beside another that may write to the same volumes.
+                    ContainerState::Exited => sim.seen.identity.revision != asked || beside_old,
                     _ => false,
                 }),
                 "{:#?}",
@@ -128,7 +131,9 @@ proptest! {
         }
         let before = world.agent.clone();
         world.advance(world.now + Duration::from_secs(100_000));
+        world.told.clear();
         let plan = world.pass(usize::MAX);
+        prop_assert_eq!(&world.told, &[]);
         prop_assert_eq!(words(&plan), nothing());
         prop_assert_eq!(plan.recheck, None);
         prop_assert_eq!(before.unwrap().status, world.agent.unwrap().status);
@@ -216,6 +221,7 @@ proptest! {
         world.settle(BOUND);
         matches_spec(&world)?;
         prop_assert_eq!(fresh, shape(&world));
+        prop_assert!(told(&world, "RolloutComplete") <= 3, "{:#?}", world.told);
     }
 
     #[test]
@@ -288,6 +294,9 @@ proptest! {
         let rollout = world.agent.as_ref().unwrap().status.rollout.clone();
         prop_assert_eq!(rollout.state, crate::agent::status::RolloutState::Failed);
         prop_assert!(!rollout.failed.unwrap().message.contains("undo"));
+        prop_assert!((1..=2).contains(&told(&world, "RolloutFailed")), "{:#?}", world.told);
+        let texts: BTreeSet<_> = world.told.iter().map(|turn| (turn.reason, &turn.message)).collect();
+        prop_assert!(texts.len() <= 6, "many words for few things: {:#?}", texts);
         world.programs.clear();
         let soon = world.now + Duration::from_secs(1);
         for sim in world.sims.iter_mut().filter(|sim| sim.ready_at.is_some()) {
@@ -300,6 +309,7 @@ proptest! {
         prop_assert_eq!(rollout.state, crate::agent::status::RolloutState::Complete);
         prop_assert_eq!((rollout.failed, rollout.progressed_at), (None, None));
         prop_assert_eq!(rollout.last_good, Some(agent.revision()));
+        prop_assert_eq!(told(&world, "RolloutComplete"), 1);
     }
 
     #[test]
@@ -324,6 +334,12 @@ proptest! {
         world.settle(BOUND);
         matches_spec(&world)?;
     }
+}
+
+/// How often people were told this.
+fn told(world: &World, reason: &str) -> usize {
+    let told = world.told.iter();
+    told.filter(|turn| turn.reason == reason).count()
 }
 
 fn change(world: &mut World, spec: AgentSpec) {

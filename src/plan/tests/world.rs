@@ -71,6 +71,7 @@ pub(super) struct World {
     pub(super) failures: BTreeMap<u32, Failure>,
     pub(super) foreign: BTreeSet<String>,
     pub(super) history: Vec<String>,
+    pub(super) told: Vec<crate::plan::Turn>,
     pub(super) records: Vec<RevisionRecord>,
     reserved: BTreeMap<(Uid, u32), u64>,
     next: u64,
@@ -91,6 +92,7 @@ impl World {
             failures: BTreeMap::new(),
             foreign: BTreeSet::new(),
             history: Vec::new(),
+            told: Vec::new(),
             records: Vec::new(),
             reserved: BTreeMap::new(),
             next: 0,
@@ -177,6 +179,9 @@ impl World {
             self.history
         );
         if let (Some(agent), Some(status)) = (&mut self.agent, &plan.status) {
+            let name = &agent.metadata.name;
+            let told = crate::plan::turns(name, &agent.status, status, &observed);
+            self.told.extend(told);
             agent.status = status.clone();
         }
         plan

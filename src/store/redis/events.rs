@@ -3,7 +3,6 @@
 use super::super::{Result, StoreError};
 use super::RedisStore;
 use super::link::Repeat;
-use super::record::json;
 use crate::agent::EventRecord;
 use crate::names::AgentName;
 
@@ -11,15 +10,17 @@ use crate::names::AgentName;
 const WINDOW_MS: u32 = 3_600_000;
 
 pub(super) async fn record(store: &RedisStore, event: &EventRecord) -> Result<()> {
+    let agent = event.agent.as_ref().map_or("", AgentName::as_str);
+    let json = serde_json::to_vec(event).map_err(corrupt)?;
     let mut call = store.scripts.record_event.prepare_invoke();
     call.key(store.keys.events())
         .key(store.keys.events_order())
         .key(store.keys.events_current())
-        .arg(format!("{}/{}", event.agent, event.reason))
+        .arg(format!("{agent}/{}", event.reason))
         .arg(event.first_seen.to_string())
         .arg(event.last_seen.as_millisecond())
         .arg(event.count.max(1))
-        .arg(json("event", &event.agent, event)?)
+        .arg(json)
         .arg(WINDOW_MS)
         .arg(store.options.events_kept);
     let _id: String = store
@@ -55,11 +56,14 @@ pub(super) async fn latest(
     texts.iter().flatten().map(|text| parse(text)).collect()
 }
 
-fn parse(text: &str) -> Result<EventRecord> {
-    let corrupt = |source| StoreError::Corrupt {
+fn corrupt(source: serde_json::Error) -> StoreError {
+    StoreError::Corrupt {
         what: "an event".to_owned(),
         source,
-    };
+    }
+}
+
+fn parse(text: &str) -> Result<EventRecord> {
     let (head, body) = text.split_once('\n').unwrap_or_default();
     let mut event: EventRecord = serde_json::from_str(body).map_err(corrupt)?;
     let mut parts = head.split(' ');

@@ -1,6 +1,6 @@
 -- Adds an event, or counts up one of the same agent and reason within the window.
 -- KEYS: events, their order, the current ones.
--- ARGV: '<agent>/<reason>', first seen, last seen in ms, count, record as JSON, window in ms, events kept.
+-- ARGV: '<agent>/<reason>' (no agent: of the host), first seen, last seen in ms, count, record as JSON, window in ms, events kept.
 local events, order, current = unpack(KEYS)
 local subject, first, ms, count, json, window, kept = unpack(ARGV)
 local id = redis.call('HGET', current, subject)
