@@ -559,6 +559,10 @@ impl World {
                 sim.passes = None;
                 sim.seen.state = ContainerState::Running;
                 sim.seen.started_at = sim.seen.started_at.or(Some(now));
+                // One that was put on the network before it ran has its address now.
+                if let Some(attachment) = &mut sim.seen.attachment {
+                    attachment.ip = attachment.ip.or(attachment.asked_ip.map(IpAddr::V4));
+                }
             }
         }
     }
