@@ -46,6 +46,8 @@ pub const PORT: u16 = 8081;
 pub const AGENTS_REDIS_PORT: u16 = 6379;
 /// The seed's token: a viewer on the loopback and gateway listeners alone.
 pub const DEFAULT_TOKEN: &str = "agentainer-default-token";
+/// The variable in which an agent finds its own token: the one secret among those that we set.
+pub const TOKEN_VARIABLE: &str = "AGENTAINER_TOKEN";
 /// The API version of our kinds.
 pub const API_VERSION: &str = "agentainer.dev/v1";
 

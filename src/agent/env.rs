@@ -42,6 +42,12 @@ impl EnvValue {
     }
 }
 
+impl AsRef<str> for EnvValue {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl From<&str> for EnvValue {
     fn from(text: &str) -> Self {
         Self(text.to_owned())

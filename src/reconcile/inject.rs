@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::agent::Uid;
+use crate::keys::TOKEN_VARIABLE;
 use crate::names::AgentName;
 
 /// Makes an agent's own token from its uid and the store's epoch; the server's key stays with the maker.
@@ -42,7 +43,7 @@ impl Injection {
             ("AGENT_NAME".to_owned(), agent.to_string()),
             ("AGENT_INSTANCE".to_owned(), instance.to_owned()),
             ("AGENTAINER_URL".to_owned(), self.url.clone()),
-            ("AGENTAINER_TOKEN".to_owned(), (self.token)(uid, epoch)),
+            (TOKEN_VARIABLE.to_owned(), (self.token)(uid, epoch)),
         ];
         if let Some((host, port)) = &self.redis {
             all.push(("AGENTAINER_REDIS_HOST".to_owned(), host.clone()));

@@ -32,11 +32,14 @@ impl Reconcile {
     ) {
         let Some(agent) = agent else { return };
         for id in &plan.unread {
+            // Agents' names are everybody's.
+            let others = observed.others.iter();
+            let others = others.filter_map(|(name, there)| there.map(|_| name));
             let mut seen = observed.containers.iter();
             let Some(container) = seen.find(|container| container.id == *id) else {
                 continue;
             };
-            let read = tokio::time::timeout(PATIENCE, self.lines_of(agent, container));
+            let read = tokio::time::timeout(PATIENCE, self.lines_of(agent, container, others));
             // A log that cannot be read is one without lines: this end is not asked about again.
             let lines = LastLines {
                 ended: container.exit.and_then(|exit| exit.at),
@@ -52,7 +55,12 @@ impl Reconcile {
         }
     }
 
-    async fn lines_of(&self, agent: &Agent, container: &Container) -> Option<Vec<String>> {
+    async fn lines_of(
+        &self,
+        agent: &Agent,
+        container: &Container,
+        others: impl Iterator<Item = &AgentName>,
+    ) -> Option<Vec<String>> {
         let query = LogQuery {
             tail: u64::try_from(LINES).ok(),
             ..LogQuery::default()
@@ -69,12 +77,20 @@ impl Reconcile {
             }
         }
         let identity = &container.identity;
-        let token = (self.settings.injection.token)(&identity.uid, identity.epoch);
-        let secrets = Secrets::of(&agent.spec, [token]);
+        let (uid, epoch, name) = (&identity.uid, identity.epoch, &identity.agent);
+        let made_as = name.container(identity.ordinal, identity.incarnation);
+        let injected = self
+            .settings
+            .injection
+            .environment(name, uid, epoch, &made_as);
+        let secrets = Secrets::of(&agent.spec.env)
+            .injected(injected)
+            .but([container.name.clone(), agent.spec.image_or(name).to_owned()])
+            .but(others.map(AgentName::to_string));
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<String> = text
             .lines()
-            .map(|line| secrets.mask(line))
+            .map(|line| secrets.line(line))
             .filter(|line| !line.is_empty())
             .collect();
         let surplus = lines.len().saturating_sub(LINES);

@@ -122,9 +122,13 @@ async fn after_max_retries_it_stays_and_the_condition_tells_all_but_secrets() {
     };
     world.engine.set_program(&image, ends);
     world.answer(|_| silent());
+    world.apply("orders", json!({"state": "stopped"})).await;
     let spec = json!({
         "restart": {"maxRetries": 3, "delay": "1s"},
-        "env": {"API_KEY": "hush-hush", "DATABASE": "postgres://bob:hunter22@db/main"},
+        "env": {
+            "API_KEY": "hush-hush", "DATABASE": "postgres://bob:hunter22@db/main",
+            "SELF": "users", "ORDERS": "http://orders:8000",
+        },
     });
     world.apply("users", spec.clone()).await;
     let ended = async |world: &World| {
@@ -141,6 +145,9 @@ async fn after_max_retries_it_stays_and_the_condition_tells_all_but_secrets() {
     world
         .engine
         .say(&id, true, "key hush-hush refused, token u");
+    world
+        .engine
+        .say(&id, true, "users-0-1 of users cannot reach orders");
     sleep(s(600)).await;
     assert_eq!(world.engine.count("start"), 4, "once, and three more times");
     let status = world.status("users").await;
@@ -155,6 +162,10 @@ async fn after_max_retries_it_stays_and_the_condition_tells_all_but_secrets() {
     assert!(
         lines.contains("cannot log in as bob with ***") && lines.contains("key *** refused"),
         "{lines}"
+    );
+    assert!(
+        lines.contains("users-0-1 of users cannot reach orders"),
+        "names are everybody's: {lines}"
     );
     assert_eq!(
         status.instances[0].last_exit.as_ref().unwrap().last_lines,

@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::images::said_error;
 use super::{DockerRuntime, error, map, query, stream, transport};
+use crate::agent::redact::Secrets;
 use crate::observed::ImageId;
-use crate::runtime::{BuildEvent, BuildRequest, Result, RuntimeError};
+use crate::runtime::{BuildEvent, BuildRequest, Result};
 
 /// How long a step may print nothing; a compiler may well be silent for long.
 const SILENCE: Duration = Duration::from_secs(1800);
@@ -26,7 +27,7 @@ impl DockerRuntime {
         request: BuildRequest,
     ) -> Result<BoxStream<'static, Result<BuildEvent>>> {
         let path = path(&request);
-        let secrets: Vec<String> = request.args.into_values().collect();
+        let secrets = Secrets::whole(&request.args);
         let transport = self.transport.clone();
         let address = self.address.clone();
         // An error of the context would else look like one of the engine.
@@ -58,17 +59,13 @@ impl DockerRuntime {
                 .map_err(move |cause| error::map("build", &address, cause))
                 .map(move |line| {
                     line.and_then(|line| event(&line))
-                        .map_err(|cause| scrubbed(cause, &secrets))
+                        .map_err(|cause| error::scrubbed(cause, &secrets))
                 })
                 .try_filter_map(|event| async move { Ok(event) });
             Ok(lines)
         };
         Ok(futures::stream::once(opened).try_flatten().boxed())
     }
-}
-
-fn scrubbed(cause: RuntimeError, secrets: &[String]) -> RuntimeError {
-    error::scrubbed(cause, secrets.iter().map(String::as_str))
 }
 
 fn path(request: &BuildRequest) -> String {

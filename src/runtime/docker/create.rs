@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{CHANGE, DockerRuntime, error, in_path, map, networks};
 use crate::agent::AgentSpec;
+use crate::agent::redact::Secrets;
 use crate::agent::spec::{Volume, VolumeMode};
 use crate::agent::validate::MAY_ADD;
 use crate::keys::label;
@@ -50,18 +51,10 @@ impl DockerRuntime {
         // Not through bollard, which logs whole requests when asked to trace: this one carries secrets.
         let path = format!("/containers/create?name={name}");
         let create = self.transport.json(Method::POST, &path, Some(&body));
-        let values = || {
-            let own = request
-                .spec
-                .env
-                .values()
-                .map(crate::agent::EnvValue::as_str);
-            own.chain(request.injected_env.iter().map(|(_, value)| value.as_str()))
-        };
         let created = self
             .within("create", CHANGE, create)
             .await
-            .map_err(|cause| error::scrubbed(cause, values()))?;
+            .map_err(|cause| error::scrubbed(cause, &secrets(request)))?;
         let Some(id) = map::text(&created, "/Id") else {
             return Err(RuntimeError::Engine {
                 call: "create",
@@ -128,6 +121,20 @@ impl DockerRuntime {
         }
         Ok(volume)
     }
+}
+
+/// What the engine must not be heard to repeat of a request.
+fn secrets(request: &CreateContainer) -> Secrets {
+    let agent = &request.identity.agent;
+    Secrets::whole(&request.spec.env)
+        .injected(request.injected_env.iter().cloned())
+        .but(request.aliases.iter().cloned())
+        .but([
+            request.name.clone(),
+            agent.to_string(),
+            request.spec.image_or(agent).to_owned(),
+            request.image.0.clone(),
+        ])
 }
 
 /// The whole request. Pure.

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::agent::{ClusterId, EnvValue, Revision, Uid};
+use crate::keys::TOKEN_VARIABLE;
 use crate::names::AgentName;
 use crate::observed::{Identity, ImageId, NetworkId};
 
@@ -58,6 +59,29 @@ fn the_whole_request_is_as_it_is_written_down() {
 fn the_users_environment_goes_before_ours() {
     let body = made(json!({"env": {"MINE": "users own"}}));
     assert_eq!(body["Env"], json!(["MINE=users own", "AGENT_ID=users"]));
+}
+
+#[test]
+fn law_7_what_the_engine_says_is_told_without_secrets_and_with_the_names_that_everybody_knows() {
+    let mut request = request(json!({
+        "image": "registry.local/users:1.4",
+        "env": {"SELF": "users", "CALL": "users-0-1", "TOKEN": "hunter2", "AT": "registry.local"},
+    }));
+    request
+        .injected_env
+        .push((TOKEN_VARIABLE.to_owned(), "agentainer.u1.2.mac".to_owned()));
+    let said = |message: &str| {
+        let refused = error::refused("create", message);
+        error::scrubbed(refused, &secrets(&request)).to_string()
+    };
+    for known in [
+        "The container name \"/users-0-1\" is already in use by container \"4f\"",
+        "No such image: registry.local/users:1.4 (sha256:00), wanted by users with ours",
+    ] {
+        assert!(said(known).ends_with(known), "{}", said(known));
+    }
+    let told = said("bad: TOKEN=hunter2, T=agentainer.u1.2.mac at registry.local");
+    assert!(told.ends_with("bad: TOKEN=***, T=*** at ***"), "{told}");
 }
 
 #[test]

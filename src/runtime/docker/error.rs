@@ -1,11 +1,12 @@
 //! The engine's refusals as our errors, each with its class.
 //!
-//! The engine's words are kept, since people search for them; whoever sends secrets scrubs them first with [`scrub`].
+//! The engine's words are kept, since people search for them; whoever sends secrets has them [`scrubbed`] first.
 
 use std::time::Duration;
 
 use bollard::errors::Error;
 
+use crate::agent::redact::Secrets;
 use crate::runtime::RuntimeError;
 
 /// The longest of the engine's messages that we repeat, in characters.
@@ -86,37 +87,16 @@ fn from_status(call: &'static str, status: u16, text: &str) -> RuntimeError {
     }
 }
 
-/// `text` without the given secrets. Short values are left: they are no secrets, and stars for them would garble it.
-pub(super) fn scrub<'a>(text: &str, secrets: impl Iterator<Item = &'a str>) -> String {
-    secrets
-        .filter(|secret| secret.len() >= 4)
-        .fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
-}
-
-/// An error whose engine's words went through [`scrub`].
-pub(super) fn scrubbed<'a>(
-    error: RuntimeError,
-    secrets: impl Iterator<Item = &'a str>,
-) -> RuntimeError {
-    match error {
-        RuntimeError::Conflict { call, message } => RuntimeError::Conflict {
-            call,
-            message: scrub(&message, secrets),
-        },
-        RuntimeError::NotFound { call, message } => RuntimeError::NotFound {
-            call,
-            message: scrub(&message, secrets),
-        },
-        RuntimeError::Refused { call, message } => RuntimeError::Refused {
-            call,
-            message: scrub(&message, secrets),
-        },
-        RuntimeError::Engine { call, message } => RuntimeError::Engine {
-            call,
-            message: scrub(&message, secrets),
-        },
-        other => other,
+/// An error whose engine's words repeat no secret.
+pub(super) fn scrubbed(mut error: RuntimeError, secrets: &Secrets) -> RuntimeError {
+    if let RuntimeError::Conflict { message, .. }
+    | RuntimeError::NotFound { message, .. }
+    | RuntimeError::Refused { message, .. }
+    | RuntimeError::Engine { message, .. } = &mut error
+    {
+        *message = secrets.mask(message);
     }
+    error
 }
 
 fn cut(text: &str) -> String {
@@ -125,6 +105,8 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::runtime::RuntimeClass;
 
@@ -155,7 +137,7 @@ mod tests {
     fn law_7_values_of_the_environment_are_not_repeated() {
         let error = scrubbed(
             refused("create", "invalid environment variable: =hunter2"),
-            ["hunter2", "a"].into_iter(),
+            &Secrets::whole(&BTreeMap::from([("PASSWORD", "hunter2"), ("A", "a")])),
         );
         let text = error.to_string();
         assert!(!text.contains("hunter2"), "{text}");
