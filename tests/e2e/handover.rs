@@ -10,8 +10,12 @@ use crate::server::{PATIENCE, Server, pause};
 use crate::under_load::rounds;
 use crate::web::get;
 
-const BUSY: &str = "agents: [{name: busy, image: hello, replicas: 2, \
-                    healthCheck: {endpoint: /health, interval: 5s}, drain: {timeout: 20s}}]";
+fn manifest(agent: &str) -> String {
+    format!(
+        "agents: [{{name: {agent}, image: hello, replicas: 2, \
+         healthCheck: {{endpoint: /health, interval: 5s}}, drain: {{timeout: 20s}}}}]"
+    )
+}
 
 /// Waits until the load had the time to meet what was just done.
 fn until_asked(server: &Server, load: &Load, more: u64) {
@@ -38,9 +42,9 @@ fn ended(mut child: Child) -> std::process::ExitStatus {
 fn law_5_a_server_is_replaced_under_load_and_fails_no_request() {
     let rounds = rounds("TAKEOVERS", 2);
     let mut server = Server::start();
-    server.apply(BUSY);
-    let before = server.containers("busy");
-    let load = Load::on(&server, "busy", Kinds::ALL);
+    server.apply(&manifest("handed-on"));
+    let before = server.containers("handed-on");
+    let load = Load::on(&server, "handed-on", Kinds::ALL);
     until_asked(&server, &load, 300);
     let mut former = Vec::new();
     for round in 1..=rounds {
@@ -58,10 +62,16 @@ fn law_5_a_server_is_replaced_under_load_and_fails_no_request() {
         eprintln!("--- server log\n{}", server.log_tail());
     }
     report.faultless("the takeovers");
-    assert_eq!(server.containers("busy"), before, "nobody was replaced");
+    assert_eq!(
+        server.containers("handed-on"),
+        before,
+        "nobody was replaced"
+    );
     // The new one acts.
-    server.ok(&["scale", "busy", "--replicas", "1"]);
-    server.eventually("one is left", |server| server.containers("busy").len() == 1);
+    server.ok(&["scale", "handed-on", "--replicas", "1"]);
+    server.eventually("one is left", |server| {
+        server.containers("handed-on").len() == 1
+    });
 }
 
 #[test]
@@ -73,9 +83,9 @@ fn law_5_a_takeover_that_fails_leaves_the_running_server_as_it_is() {
         get(&address).is_some_and(|answer| answer.status == 200)
     };
     assert!(listens(&server));
-    server.apply(BUSY);
+    server.apply(&manifest("kept-on"));
     let holder = server.holder();
-    let load = Load::on(&server, "busy", Kinds::ALL);
+    let load = Load::on(&server, "kept-on", Kinds::ALL);
     until_asked(&server, &load, 100);
     // TEST-NET-3 (RFC 5737): nobody has this address.
     let status = ended(server.succeed(&["--listen", "203.0.113.7"]));
@@ -84,9 +94,9 @@ fn law_5_a_takeover_that_fails_leaves_the_running_server_as_it_is() {
     load.end().faultless("a takeover that failed");
     assert!(listens(&server), "it listens as before");
     assert_eq!(server.holder(), holder);
-    server.ok(&["scale", "busy", "--replicas", "1"]);
+    server.ok(&["scale", "kept-on", "--replicas", "1"]);
     server.eventually("it still acts", |server| {
-        server.containers("busy").len() == 1
+        server.containers("kept-on").len() == 1
     });
     // Without the word, a second server on the folder is refused, and told which word it is.
     let folder = server.data_dir().to_string_lossy().into_owned();

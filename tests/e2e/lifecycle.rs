@@ -138,12 +138,12 @@ fn a_changed_spec_replaces_and_a_changed_label_does_not() {
 #[test]
 fn law_8_a_bad_revision_leaves_the_last_good_one_serving_and_reverting_recovers() {
     let server = Server::start();
-    let good = "agents: [{name: steady, image: hello}]";
+    let good = "agents: [{name: faithful, image: hello}]";
     server.apply(good);
-    let before = server.containers("steady");
+    let before = server.containers("faithful");
     let output = server.cli_with_input(
         &["apply", "-f", "-", "--wait", "--timeout", "20s"],
-        "agents: [{name: steady, image: no-such-image-anywhere, pullPolicy: never}]",
+        "agents: [{name: faithful, image: no-such-image-anywhere, pullPolicy: never}]",
     );
     assert!(
         !output.status.success(),
@@ -152,10 +152,14 @@ fn law_8_a_bad_revision_leaves_the_last_good_one_serving_and_reverting_recovers(
     let said = String::from_utf8_lossy(&output.stderr).into_owned()
         + &String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("no-such-image-anywhere"), "{said}");
-    assert!(answers(&server, "steady"), "the good one goes on serving");
-    assert_eq!(server.containers("steady"), before);
+    assert!(answers(&server, "faithful"), "the good one goes on serving");
+    assert_eq!(server.containers("faithful"), before);
     server.apply(good);
-    assert_eq!(server.containers("steady"), before, "A→B→A touches nothing");
+    assert_eq!(
+        server.containers("faithful"),
+        before,
+        "A→B→A touches nothing"
+    );
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! A server of the test's own, and the world it lives in.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -238,7 +239,35 @@ impl Server {
     }
 
     pub fn cli_with_input(&self, args: &[&str], input: &str) -> Output {
-        process::ended(&mut self.command(args), input).unwrap_or_else(|hung| panic!("{hung}"))
+        let ended = process::ended(&mut self.command(args), input);
+        let output = ended.unwrap_or_else(|hung| panic!("{hung}"));
+        if args.first() == Some(&"apply") {
+            self.claim(&String::from_utf8_lossy(&output.stdout));
+        }
+        output
+    }
+
+    /// Holds each test to agents of its own names, as far as it runs beside others: on one engine the names of containers
+    /// are everybody's, and twins would wait for each other.
+    fn claim(&self, applied: &str) {
+        static TAKEN: Mutex<BTreeMap<(String, String), String>> = Mutex::new(BTreeMap::new());
+        let engine = self.engine.as_ref().map(|engine| engine.host());
+        let engine = engine.unwrap_or_default();
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        for line in applied.lines() {
+            let Some(word) = line.strip_prefix("agent/") else {
+                continue;
+            };
+            let name = word.split(' ').next().unwrap_or_default();
+            let place = (engine.clone(), name.to_owned());
+            let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+            let owner = taken.entry(place).or_insert_with(|| test.clone()).clone();
+            drop(taken);
+            assert_eq!(
+                owner, test,
+                "both have an agent '{name}': give each its own"
+            );
+        }
     }
 
     /// Our command line against this server, not yet begun.

@@ -18,22 +18,22 @@ pub fn rounds(variable: &str, everyday: u32) -> u32 {
     rounds
 }
 
-fn busy(replicas: u32, round: u32) -> String {
+fn manifest(agent: &str, replicas: u32, round: u32) -> String {
     format!(
-        "agents: [{{name: busy, image: hello, replicas: {replicas}, env: {{ROUND: '{round}'}}, \
+        "agents: [{{name: {agent}, image: hello, replicas: {replicas}, env: {{ROUND: '{round}'}}, \
          resources: {{memory: 64Mi}}, \
          healthCheck: {{endpoint: /health, interval: 5s}}}}]"
     )
 }
 
 /// Waits until the agent has so many containers, all ready, and none of these.
-fn until_only(server: &Server, count: usize, none_of: &[String]) {
+fn until_only(server: &Server, agent: &str, count: usize, none_of: &[String]) {
     server.eventually(&format!("{count} containers, all of them new"), |server| {
-        let now = server.containers("busy");
+        let now = server.containers(agent);
         now.len() == count && !now.iter().any(|id| none_of.contains(id))
     });
     server.eventually("all of them are ready", |server| {
-        server.agent("busy")["status"]["readyReplicas"] == count
+        server.agent(agent)["status"]["readyReplicas"] == count
     });
 }
 
@@ -43,9 +43,9 @@ fn until_asked(server: &Server, load: &Load, more: u64) {
     server.eventually("the load goes on", |_| load.answered() >= from + more);
 }
 
-fn check(report: &Report, what: &str, server: &Server) {
+fn check(report: &Report, what: &str, server: &Server, agent: &str) {
     if report.failed > 0 {
-        eprintln!("--- server log\n{}", server.log_of("busy"));
+        eprintln!("--- server log\n{}", server.log_of(agent));
     }
     report.faultless(what);
 }
@@ -53,57 +53,62 @@ fn check(report: &Report, what: &str, server: &Server) {
 #[test]
 fn law_5_rollouts_under_load_fail_no_request_and_cut_no_stream() {
     let rounds = rounds("ROLLOUTS", 2);
-    let server = Server::start();
-    server.apply(&busy(2, 0));
-    let load = Load::on(&server, "busy", Kinds::ALL);
+    let (server, agent) = (Server::start(), "rolled");
+    server.apply(&manifest(agent, 2, 0));
+    let load = Load::on(&server, agent, Kinds::ALL);
     until_asked(&server, &load, 500);
     for round in 1..=rounds {
-        let before = server.containers("busy");
+        let before = server.containers(agent);
         let began = tokio::time::Instant::now();
-        server.apply(&busy(2, round));
-        until_only(&server, 2, &before);
+        server.apply(&manifest(agent, 2, round));
+        until_only(&server, agent, 2, &before);
         println!("rollout {round}: {:?}", began.elapsed());
     }
     until_asked(&server, &load, 500);
-    check(&load.end(), &format!("{rounds} rollouts"), &server);
+    check(&load.end(), &format!("{rounds} rollouts"), &server, agent);
 }
 
 #[test]
 fn law_5_scaling_under_load_fails_no_request_and_cuts_no_stream() {
     let rounds = rounds("SCALES", 1);
-    let server = Server::start();
-    server.apply(&busy(1, 0));
-    let load = Load::on(&server, "busy", Kinds::ALL);
+    let (server, agent) = (Server::start(), "scaled");
+    server.apply(&manifest(agent, 1, 0));
+    let load = Load::on(&server, agent, Kinds::ALL);
     for _ in 0..rounds {
-        server.apply(&busy(3, 0));
-        until_only(&server, 3, &[]);
+        server.apply(&manifest(agent, 3, 0));
+        until_only(&server, agent, 3, &[]);
         until_asked(&server, &load, 500);
-        server.apply(&busy(1, 0));
-        until_only(&server, 1, &[]);
+        server.apply(&manifest(agent, 1, 0));
+        until_only(&server, agent, 1, &[]);
     }
     until_asked(&server, &load, 500);
-    check(&load.end(), &format!("{rounds} times from 3 to 1"), &server);
+    check(
+        &load.end(),
+        &format!("{rounds} times from 3 to 1"),
+        &server,
+        agent,
+    );
 }
 
 #[test]
 fn law_5_mending_one_of_two_under_load_fails_no_request() {
-    let server = Server::start();
-    server.apply(&busy(2, 0));
+    let (server, agent) = (Server::start(), "mended");
+    server.apply(&manifest(agent, 2, 0));
     // What is mended without an end of the instance: nothing at all may fail.
-    let load = Load::on(&server, "busy", Kinds::ALL);
+    let load = Load::on(&server, agent, Kinds::ALL);
     until_asked(&server, &load, 200);
     let harmless: [&[&str]; 3] = [
-        &["rename", "ID", "busy-e2e-renamed-by-hand"],
+        &["rename", "ID", "e2e-renamed-by-hand"],
         &["update", "--memory", "32m", "--memory-swap", "32m", "ID"],
         &["pause", "ID"],
     ];
     for injury in harmless {
-        injure(&server, &load, injury);
+        injure(&server, agent, &load, injury);
     }
-    check(&load.end(), "mended with its work going on", &server);
+    check(&load.end(), "mended with its work going on", &server, agent);
 
     // What ends the instance takes the work in it along; whatever can be asked of the other one is.
-    let load = Load::on(&server, "busy", Kinds::REPEATABLE);
+    let load = Load::on(&server, agent, Kinds::REPEATABLE);
     until_asked(&server, &load, 200);
     let network = server.network.clone();
     let deadly: [&[&str]; 4] = [
@@ -113,17 +118,17 @@ fn law_5_mending_one_of_two_under_load_fails_no_request() {
         &["network", "disconnect", "-f", &network, "ID"],
     ];
     for injury in deadly {
-        injure(&server, &load, injury);
+        injure(&server, agent, &load, injury);
     }
-    injured(&server, &load, "moved to another address", |id| {
+    injured(&server, agent, &load, "moved to another address", |id| {
         move_away(&server, id);
     });
-    check(&load.end(), "one of two ended and mended", &server);
+    check(&load.end(), "one of two ended and mended", &server, agent);
 }
 
 /// Has docker do this to the second of the two containers, and waits until all is well.
-fn injure(server: &Server, load: &Load, injury: &[&str]) {
-    injured(server, load, &format!("{injury:?}"), |id| {
+fn injure(server: &Server, agent: &str, load: &Load, injury: &[&str]) {
+    injured(server, agent, load, &format!("{injury:?}"), |id| {
         let words: Vec<&str> = injury
             .iter()
             .map(|word| if *word == "ID" { id } else { *word })
@@ -146,30 +151,30 @@ fn move_away(server: &Server, id: &str) {
 }
 
 /// Does this to the second of the two containers, and waits until all is well.
-fn injured(server: &Server, load: &Load, injury: &str, harm: impl FnOnce(&str)) {
-    let id = second(server);
+fn injured(server: &Server, agent: &str, load: &Load, injury: &str, harm: impl FnOnce(&str)) {
+    let id = second(server, agent);
     let began = tokio::time::Instant::now();
     harm(&id);
     until_asked(server, load, 20);
     server.eventually(&format!("mended after {injury}"), |server| {
-        let all = server.containers("busy");
-        all.len() == 2 && all.iter().all(|id| well(server, id))
+        let all = server.containers(agent);
+        all.len() == 2 && all.iter().all(|id| well(server, agent, id))
     });
     server.eventually("both are ready", |server| {
-        server.agent("busy")["status"]["readyReplicas"] == 2
+        server.agent(agent)["status"]["readyReplicas"] == 2
     });
     println!("{injury}: mended after {:?}", began.elapsed());
     until_asked(server, load, 100);
 }
 
-fn second(server: &Server) -> String {
-    let agent = server.agent("busy");
+fn second(server: &Server, agent: &str) -> String {
+    let agent = server.agent(agent);
     let instances = agent["status"]["instances"].as_array().unwrap();
     let second = instances.iter().max_by_key(|one| one["ordinal"].as_u64());
     second.unwrap()["containerId"].as_str().unwrap().to_owned()
 }
 
-fn well(server: &Server, id: &str) -> bool {
+fn well(server: &Server, agent: &str, id: &str) -> bool {
     let format = format!(
         "{{{{.State.Status}}}} {{{{.HostConfig.Memory}}}} {{{{.Name}}}} \
          {{{{with index .NetworkSettings.Networks \"{}\"}}}}{{{{.IPAddress}}}}{{{{end}}}}",
@@ -178,5 +183,5 @@ fn well(server: &Server, id: &str) -> bool {
     let (found, text) = crate::server::docker_says(&["inspect", "-f", &format, id]);
     let words: Vec<&str> = text.split_whitespace().collect();
     found
-        && matches!(words[..], ["running", "67108864", name, _] if name.starts_with("/busy") && !name.contains("by-hand"))
+        && matches!(words[..], ["running", "67108864", name, _] if name.trim_start_matches('/').starts_with(agent))
 }
