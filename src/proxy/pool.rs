@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use rustix::net::sockopt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -27,6 +28,13 @@ pub(super) const IDLE: Duration = Duration::from_millis(1500);
 
 /// How many are kept for one container.
 const KEPT: usize = 1024;
+
+/// After so long without a byte the container's kernel is asked whether it is there still, then every [`ASKED_EVERY`].
+const ASKED_AFTER: Duration = Duration::from_secs(30);
+const ASKED_EVERY: Duration = Duration::from_secs(10);
+/// So often in a row without an answer, and the connection is given up. A kernel answers however long its agent takes, and
+/// for a frozen one too, so this is a network that is gone for a minute; a firewall that is loaded anew takes less.
+const ASKED_TIMES: u32 = 6;
 
 /// The most header fields an agent's answer may have.
 const MAX_HEADERS: usize = 256;
@@ -124,8 +132,9 @@ pub(super) async fn connect(
         std::io::ErrorKind::ConnectionRefused => ConnectError::Refused,
         _ => ConnectError::Failed(error),
     })?;
-    // Fails only on a connection that is broken already, which the handshake will say.
+    // Fail only on a connection that is broken already, which the handshake will say.
     let _ = stream.set_nodelay(true);
+    let _ = keep_asking(&stream);
     let line = Line::new(stream, Arc::clone(endpoint.departure()));
     let mut builder = http1::Builder::new();
     builder.max_headers(MAX_HEADERS);
@@ -143,6 +152,15 @@ pub(super) async fn connect(
         return Err(ConnectError::Retired);
     }
     Ok(Connection { sender, in_flight })
+}
+
+/// Has our kernel find out whether anybody is there: what the engine cannot tell of (a container that was removed while it was
+/// off the network, a link that somebody took down) would else be waited for without end.
+fn keep_asking(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, ASKED_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, ASKED_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, ASKED_TIMES)?;
+    sockopt::set_socket_keepalive(stream, true)
 }
 
 /// What became of a request that was given to a connection.
@@ -255,5 +273,26 @@ async fn sweep(endpoint: Weak<Endpoint>) {
             pooled.swept = false;
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_asks_whether_anybody_is_there() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap());
+        let stream = stream.await.unwrap();
+        keep_asking(&stream).unwrap();
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        let asked = (
+            sockopt::tcp_keepidle(&stream).unwrap(),
+            sockopt::tcp_keepintvl(&stream).unwrap(),
+            sockopt::tcp_keepcnt(&stream).unwrap(),
+        );
+        assert_eq!(asked, (ASKED_AFTER, ASKED_EVERY, ASKED_TIMES));
     }
 }

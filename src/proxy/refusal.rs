@@ -12,7 +12,6 @@ use http::{Method, Response, StatusCode, Version};
 use super::body::ProxyBody;
 use super::forward::Failed;
 use super::framing::Ambiguous;
-use super::line::Departed;
 use super::patience::BodyError;
 use super::pool::ConnectError;
 use crate::endpoints::Route;
@@ -242,8 +241,8 @@ fn exchange(agent: &str, failed: &Failed) -> Problem {
         Failed::NoAnswer { source } => {
             let cause = if source.is_parse() || source.is_parse_too_large() {
                 "answered with something that is not HTTP"
-            } else if departed(source) {
-                "lost its address before it answered: it ended, or was taken off the network"
+            } else if cut_off(source) {
+                "lost its address or its network before it answered"
             } else {
                 "ended the connection without an answer"
             };
@@ -280,14 +279,12 @@ fn upload(failed: &hyper::Error) -> Option<&BodyError> {
     failed.source().and_then(|cause| cause.downcast_ref())
 }
 
-/// Whether the agent's container left its address.
-fn departed(failed: &hyper::Error) -> bool {
-    let cause = failed
-        .source()
-        .and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause
-        .and_then(io::Error::get_ref)
-        .is_some_and(|cause| cause.is::<Departed>())
+/// Whether the agent's container is not to be reached any more: it left its address (`line`), or its kernel is silent (`pool`).
+fn cut_off(failed: &hyper::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, TimedOut};
+    let cause = failed.source();
+    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
+    cause.is_some_and(|cause| matches!(cause.kind(), HostUnreachable | TimedOut))
 }
 
 /// To `/agent/{id}/`, so that relative links of the answer keep the prefix; 308 keeps method and body.
