@@ -214,6 +214,8 @@ pub struct CreateInstance {
     pub take_agent_name: bool,
     /// The spec that shapes it.
     pub spec: crate::agent::AgentSpec,
+    /// The moment of the restart that is part of its revision.
+    pub restarted_at: Option<String>,
     /// Freeze it after the start.
     pub paused: bool,
     /// Make it and leave it: the agent is stopped.

@@ -11,7 +11,7 @@ use super::instances::{self, Instance};
 use super::verdict::{Case, Verdict};
 use crate::agent::status::FailedRollout;
 use crate::agent::{Agent, AgentSpec, Revision, RevisionRecord};
-use crate::keys::ROLLOUT_PAUSED;
+use crate::keys::{RESTARTED_AT, ROLLOUT_PAUSED};
 use crate::observed::{ImageId, ImageState};
 
 /// Where an agent's containers are brought to.
@@ -22,6 +22,8 @@ pub(super) struct Course {
     pub(super) target: Revision,
     /// The spec with the container-shaping fields of the target, without short forms.
     pub(super) spec: AgentSpec,
+    /// The moment of the restart that brought the target.
+    pub(super) restarted_at: Option<String>,
     /// The last good revision, while the target is another one and its containers can be made.
     pub(super) good: Option<Recipe>,
     /// There is an earlier revision, good or still there: it is no first creation.
@@ -37,6 +39,7 @@ pub(super) struct Course {
 pub(super) struct Recipe {
     pub(super) revision: Revision,
     pub(super) spec: AgentSpec,
+    pub(super) restarted_at: Option<String>,
     pub(super) image: ImageId,
 }
 
@@ -65,9 +68,10 @@ pub(super) fn set<'a>(draft: &mut Draft<'a>, agent: &'a Agent) -> (Course, Vec<I
     let asked = agent.revision();
     let last = &agent.status.rollout;
     let last_good = last.last_good.clone().filter(|good| *good != asked);
-    let good_spec = last_good.as_ref().and_then(|good| {
+    let good_made = last_good.as_ref().and_then(|good| {
         let shape = record(draft, good)?.shape.as_ref()?;
-        shape.onto(&agent.spec).map(AgentSpec::normalized)
+        let spec = shape.onto(&agent.spec)?.normalized();
+        Some((spec, shape.restarted_at.clone()))
     });
     let image = last_good
         .as_ref()
@@ -90,15 +94,16 @@ pub(super) fn set<'a>(draft: &mut Draft<'a>, agent: &'a Agent) -> (Course, Vec<I
         target: asked.clone(),
         asked,
         spec: own,
+        restarted_at: agent.metadata.annotations.get(RESTARTED_AT).cloned(),
         good: None,
         replaces,
         // A first creation is not held.
         held: paused && replaces,
         verdict,
     };
-    if let (Some(revision), Some(spec)) = (last_good, good_spec) {
+    if let (Some(revision), Some((spec, restarted_at))) = (last_good, good_made) {
         if course.verdict.failed.is_some() && course.spec.strategy.rollback {
-            (course.target, course.spec) = (revision, spec);
+            (course.target, course.spec, course.restarted_at) = (revision, spec, restarted_at);
             course.verdict = Verdict {
                 failed: course.verdict.failed,
                 ..Verdict::default()
@@ -112,6 +117,7 @@ pub(super) fn set<'a>(draft: &mut Draft<'a>, agent: &'a Agent) -> (Course, Vec<I
             course.good = Some(Recipe {
                 revision,
                 spec,
+                restarted_at,
                 image,
             });
         }

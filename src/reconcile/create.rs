@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use super::{PassError, Reconcile};
 use crate::agent::Agent;
 use crate::clock;
-use crate::keys::RESTARTED_AT;
 use crate::names::AgentName;
 use crate::observed::{ContainerId, Identity};
 use crate::plan::{CreateInstance, START_FAILED};
@@ -117,16 +116,10 @@ impl Reconcile {
     }
 }
 
-/// What is kept on the container for `recover`. The moment of a restart is part of the revision, so it is the agent's
-/// only when the container is of the agent's present one.
+/// What is kept on the container for `recover`.
 fn origin(agent: Option<&Agent>, wanted: &CreateInstance) -> Origin {
-    let Some(agent) = agent else {
-        return Origin::default();
-    };
-    let present = agent.revision() == wanted.revision;
-    let restarted_at = agent.metadata.annotations.get(RESTARTED_AT);
     Origin {
-        owner: Some(agent.metadata.owner.clone()),
-        restarted_at: restarted_at.filter(|_| present).cloned(),
+        owner: agent.map(|agent| agent.metadata.owner.clone()),
+        restarted_at: wanted.restarted_at.clone(),
     }
 }

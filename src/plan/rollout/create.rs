@@ -30,6 +30,7 @@ pub(super) fn makeable(draft: &mut Draft<'_>, frame: &Frame<'_, '_>) -> Option<R
     Some(Recipe {
         revision: frame.asked.clone(),
         spec: frame.spec.clone(),
+        restarted_at: frame.course.restarted_at.clone(),
         image: image?,
     })
 }
@@ -103,6 +104,7 @@ pub(super) fn create(draft: &mut Draft<'_>, frame: &Frame<'_, '_>, ordinal: u32,
         after_incarnation: after,
         take_agent_name,
         spec: recipe.spec.clone(),
+        restarted_at: recipe.restarted_at.clone(),
         paused: frame.spec.state == DesiredState::Paused,
         start: true,
     };

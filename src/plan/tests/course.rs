@@ -164,6 +164,28 @@ fn law_8_a_failed_rollout_that_gets_ready_after_all_goes_on() {
 }
 
 #[test]
+fn law_6_a_rollout_that_failed_stands_through_an_outage() {
+    let scene = begun("port: 8000").later(500).settled();
+    let failed = scene.status().rollout;
+    let away = scene
+        .change(|scene| scene.frozen = Some("the store cannot be reached".to_owned()))
+        .settled();
+    // Looked at again, and from now on alone.
+    let back = away.later(10).change(|scene| {
+        (scene.frozen, scene.observed.attended) = (None, Some(scene.now));
+    });
+    let rollout = back.status().rollout;
+    assert_eq!(
+        (rollout.state, rollout.progress),
+        (failed.state, failed.progress)
+    );
+    assert_eq!(rollout.failed, failed.failed);
+    assert_eq!(back.does(), nothing());
+    let ready = back.settled().probed(0, 2, Some(true));
+    assert_eq!(ready.status().rollout.state, RolloutState::Progressing);
+}
+
+#[test]
 fn law_8_a_crash_loop_fails_at_once() {
     let mut scene = begun("port: 8000").exited("c0-2", 7, 0).settled();
     for _ in 0..4 {
@@ -218,6 +240,26 @@ fn without_a_good_revision_on_record_there_is_no_way_back() {
         });
     assert_eq!(scene.status().rollout.state, RolloutState::Failed);
     assert_eq!(scene.does(), nothing());
+}
+
+#[test]
+fn a_container_carries_the_moment_of_the_restart_that_its_own_revision_has() {
+    for more in ["port: 8000", "strategy: {rollback: true}"] {
+        let scene = begun(more).later(500).settled().change(|scene| {
+            let shape = scene.observed.records.as_mut().unwrap()[0].shape.as_mut();
+            shape.unwrap().restarted_at = Some("once".to_owned());
+        });
+        let wanted = made(&gone(scene, "c1-1"));
+        assert_eq!(wanted.restarted_at.as_deref(), Some("once"), "{more}");
+    }
+    let scene = Scene::of("{}").change(|scene| {
+        let annotations = &mut scene.agent.as_mut().unwrap().metadata.annotations;
+        annotations.insert(crate::keys::RESTARTED_AT.to_owned(), "now".to_owned());
+    });
+    let image = ImageState::Resolved(ImageId(IMAGE.to_owned()));
+    let asked = scene.asked();
+    let scene = scene.change(|scene| drop(scene.observed.images.insert(asked, image)));
+    assert_eq!(made(&scene).restarted_at.as_deref(), Some("now"));
 }
 
 #[test]
