@@ -103,6 +103,7 @@ contract! {
     contract::law_6_a_wiped_store_shows_as_such
     contract::reserved_incarnations_only_grow
     contract::revisions_are_kept_oldest_first
+    contract::a_restored_agent_has_its_status_and_revisions_at_once
     contract::events_count_up_and_are_capped
     contract::of_concurrent_writers_one_wins_each_round
     contract::a_big_fleet_is_read_at_once

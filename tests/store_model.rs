@@ -18,11 +18,13 @@ mod redis_child;
 
 use std::time::Duration;
 
-use agentainer::agent::{Agent, AgentStatus, EventKind, EventRecord, ResourceVersion, Uid};
+use agentainer::agent::{
+    Agent, AgentStatus, EventKind, EventRecord, ResourceVersion, RevisionRecord, Uid,
+};
 use agentainer::keys::{FINALIZER, Keys};
 use agentainer::store::redis::{RedisStore, RedisStoreOptions};
 use agentainer::store::{AgentStore, Change, StoreError, Write};
-use contract::{agent, at, name};
+use contract::{agent, at, name, revision};
 use fake_store::FakeStore;
 use futures::StreamExt as _;
 use proptest::prelude::*;
@@ -52,6 +54,13 @@ enum Step {
         finalizer: bool,
         other_life: bool,
         applied: bool,
+    },
+    Restore {
+        of: usize,
+        version: Version,
+        finalizer: bool,
+        other_life: bool,
+        revisions: u8,
     },
     Delete {
         of: usize,
@@ -96,6 +105,9 @@ fn steps() -> impl Strategy<Value = Step> {
             .prop_map(|(of, finalizer, applied)| Step::Create { of, finalizer, applied }),
         3 => (of.clone(), version.clone(), prop::bool::weighted(0.8), rarely, any::<bool>()).prop_map(
             |(of, version, finalizer, other_life, applied)| Step::Update { of, version, finalizer, other_life, applied }
+        ),
+        2 => (of.clone(), version.clone(), prop::bool::weighted(0.9), rarely, 0_u8..3).prop_map(
+            |(of, version, finalizer, other_life, revisions)| Step::Restore { of, version, finalizer, other_life, revisions }
         ),
         2 => (of.clone(), version.clone()).prop_map(|(of, version)| Step::Delete { of, version }),
         2 => (of.clone(), rarely).prop_map(|(of, other_life)| Step::Finalize { of, other_life }),
@@ -186,6 +198,37 @@ impl Asked {
                     agent: Box::new(agent),
                     expected,
                     applied,
+                }
+            }
+            Step::Restore {
+                of,
+                version: wanted,
+                finalizer,
+                other_life,
+                revisions,
+            } => {
+                let found = present(of);
+                let applied = applied(other_life);
+                // Mostly what fits: none where there is none.
+                let expected = match (wanted, &found) {
+                    (Version::Any, _) | (Version::Present, None) => None,
+                    _ => Some(version(found.as_ref(), wanted)),
+                };
+                let alone = found.is_none();
+                let mut agent = found.unwrap_or_else(|| agent(NAMES[of]));
+                if alone || other_life {
+                    agent.metadata.uid = self.life();
+                }
+                if !finalizer {
+                    agent.metadata.finalizers.clear();
+                }
+                agent.status.observed_generation = u64::from(self.lives);
+                let record = |number: u8| revision(&format!("v1:{number}"), i64::from(self.lives));
+                Write::Restore {
+                    agent: Box::new(agent),
+                    expected,
+                    applied,
+                    revisions: (0..revisions).map(record).collect(),
                 }
             }
             Step::Delete {
@@ -316,6 +359,16 @@ async fn same(fake: &FakeStore, redis: &RedisStore, ops: &[Op]) {
         known.sort_by_key(|uid| seen.iter().position(|other| other == uid));
         known
     });
+    for uid in seen {
+        let sorted = |mut records: Vec<RevisionRecord>| {
+            records.sort_by(|a, b| a.revision.cmp(&b.revision));
+            records
+        };
+        assert_eq!(
+            sorted(fake.revisions(uid).await.unwrap()),
+            sorted(redis.revisions(uid).await.unwrap())
+        );
+    }
     for text in NAMES {
         let name = name(text);
         assert_eq!(

@@ -51,6 +51,44 @@ impl AgentStatus {
         self
     }
 
+    /// What of it no look at the world can tell again: which revision was last asked for, which one was good, which one
+    /// failed, and that its containers were brought back for it. All of that changes seldom.
+    pub fn remembered(&self) -> Self {
+        let rollout = match self.rollout.failed {
+            // How long it has stood so decides nothing.
+            Some(_) => RolloutStatus {
+                progressed_at: None,
+                ..self.rollout.clone()
+            },
+            // The rest is seen, or begins anew.
+            None => RolloutStatus {
+                last_good: self.rollout.last_good.clone(),
+                ..RolloutStatus::default()
+            },
+        };
+        Self {
+            revision: self.revision.clone(),
+            rollout,
+            conditions: self
+                .condition(condition::ROLLED_BACK)
+                .cloned()
+                .into_iter()
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The same with what another one remembers in place of its own.
+    pub fn recalling(mut self, memory: Self) -> Self {
+        self.revision = memory.revision;
+        self.rollout = memory.rollout;
+        self.conditions
+            .retain(|condition| condition.kind != condition::ROLLED_BACK);
+        self.conditions.extend(memory.conditions);
+        self.conditions.sort_by(|a, b| a.kind.cmp(&b.kind));
+        self
+    }
+
     /// The condition of a type, if it was ever set.
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions

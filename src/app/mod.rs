@@ -13,7 +13,6 @@ mod identity;
 mod network;
 mod redises;
 mod serve;
-mod snapshot;
 mod succession;
 mod upkeep;
 

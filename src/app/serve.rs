@@ -13,7 +13,6 @@ use super::data_folder::{self, DataFolder};
 use super::doors::{listen, with_via};
 use super::handover::Door;
 use super::identity::identify;
-use super::snapshot::Keeper;
 use super::{container, detach, handover, network, redises, succession, upkeep};
 use crate::agent::{ClusterId, Uid};
 use crate::api::auth::files::Secrets;
@@ -133,12 +132,7 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
     {
         endpoints.announce(&agent.metadata.name, &agent.metadata.uid, &agent.spec.proxy);
     }
-    let keeper = Keeper {
-        folder: recovery.snapshot.clone(),
-        cluster: cluster.clone(),
-        store: Arc::clone(&control.store),
-        board: board.clone(),
-    };
+    let keeper = upkeep::keeper(&recovery, &cluster, &board);
     let member = MemberId::new_run(&folder.server_id()?);
     let mut settings = reconcile_settings(&config, (cluster, epoch), member, &secrets);
     settings.succeeds = predecessor.is_some();

@@ -1,11 +1,14 @@
-//! Small things that a server sees to while it runs: open files, the clock, the key that servers share.
+//! Small things that a server sees to while it runs: open files, the clock, the key that servers share, the snapshot.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::agent::ClusterId;
 use crate::clock;
+use crate::reconcile::{Board, host_condition};
+use crate::recover::{Keeper, Recovery};
 use crate::store::{AgentStore, StoreError};
 use crate::tokens::ServerKey;
 
@@ -32,6 +35,22 @@ pub(super) async fn keep_time(shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             _ = minute.tick() => clock::resync(),
         }
+    }
+}
+
+/// Who keeps the snapshot that recovery reads, and says on the board when it cannot.
+pub(super) fn keeper(recovery: &Recovery, cluster: &ClusterId, board: &Board) -> Keeper {
+    let board = board.clone();
+    Keeper {
+        folder: recovery.snapshot.clone(),
+        cluster: cluster.clone(),
+        store: Arc::clone(&recovery.store),
+        told: Box::new(move |trouble| match trouble {
+            Some(message) => {
+                board.set(host_condition::SNAPSHOT, false, "NotWritten", message);
+            }
+            None => board.clear(host_condition::SNAPSHOT),
+        }),
     }
 }
 

@@ -10,9 +10,9 @@ use crate::wire::{RecoverOutcome, RecoverRequest, RecoverResponse, RecoverSource
 
 /// Make the agents again that the store lost.
 ///
-/// For a control Redis that was wiped, or restored from an older backup. Their specs, values included, come from the snapshot in
-/// the server's data folder; what that lacks from the labels and the environment of the containers, which have been running on
-/// all the while and become their agents' own again. Nothing is stopped or removed.
+/// For a control Redis that was wiped, or restored from an older backup. Their specs, values included, their history and how
+/// their rollouts stood come from the snapshot in the server's data folder; what that lacks from the labels and the environment of
+/// the containers, which have been running on all the while and become their agents' own again. Nothing is stopped or removed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   agentainer recover --dry-run

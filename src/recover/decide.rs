@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::snapshot::Kept;
 use crate::agent::spec::{DesiredState, Replicas};
-use crate::agent::{Agent, Metadata, ResourceVersion, Revision, Uid};
+use crate::agent::{Agent, Metadata, ResourceVersion, Revision, RevisionRecord, Uid};
 use crate::keys::{DEFAULT_OWNER, FINALIZER, RESTARTED_AT};
 use crate::names::AgentName;
 use crate::observed::ContainerId;
@@ -36,6 +36,8 @@ pub(super) struct Found {
     pub(super) revision: Revision,
     /// The latest one.
     pub(super) latest: ContainerId,
+    /// How many revisions they are of.
+    pub(super) revisions: usize,
     /// How many ordinals they have.
     pub(super) ordinals: u32,
     /// None of them runs.
@@ -64,8 +66,10 @@ pub(super) fn needs_container(found: &Found, live: Option<&Agent>, kept: Option<
 
 /// What one witness, or two together, make of an agent.
 struct Candidate {
+    /// With what is remembered of its status.
     agent: Agent,
     applied: Option<serde_json::Value>,
+    revisions: Vec<RevisionRecord>,
     source: RecoverSource,
     warnings: Vec<String>,
 }
@@ -76,7 +80,7 @@ pub(super) fn decide(world: &World) -> Decision {
     for name in names {
         let (kept, found) = (world.kept.get(name), world.found.get(name));
         let live = world.live.get(name);
-        match candidate(name, kept, found, world.now) {
+        match candidate(name, live, kept, found, world.now) {
             Some(candidate) => settle(&mut decision, name, live, candidate),
             None if live.is_some() => {}
             None => decision.warnings.push(format!(
@@ -90,6 +94,7 @@ pub(super) fn decide(world: &World) -> Decision {
 /// The best that is known of an agent: the snapshot's word, unless the containers are of a later generation or another life.
 fn candidate(
     name: &AgentName,
+    live: Option<&Agent>,
     kept: Option<&Kept>,
     found: Option<&Found>,
     now: Timestamp,
@@ -105,7 +110,14 @@ fn candidate(
         return Some(from_snapshot(kept, generation));
     }
     let made = found.made.as_ref()?;
-    Some(from_containers(name, found, made, same_life, now))
+    // The store may be older than its containers and newer than the snapshot.
+    let present = live.filter(|live| live.metadata.uid == found.uid);
+    let present = present.filter(|live| {
+        same_life.is_none_or(|kept| kept.agent.metadata.generation < live.metadata.generation)
+    });
+    let present = present.map(|live| Kept::of(live.clone(), None, Vec::new()));
+    let before = present.as_ref().or(same_life);
+    Some(from_containers(name, found, made, before, now))
 }
 
 fn from_snapshot(kept: &Kept, generation: u64) -> Candidate {
@@ -115,6 +127,7 @@ fn from_snapshot(kept: &Kept, generation: u64) -> Candidate {
     Candidate {
         agent,
         applied: kept.applied.clone(),
+        revisions: kept.revisions.clone(),
         source: RecoverSource::Snapshot,
         warnings: older
             .then(|| "the snapshot is older than its containers, which may be replaced".to_owned())
@@ -123,8 +136,8 @@ fn from_snapshot(kept: &Kept, generation: u64) -> Candidate {
     }
 }
 
-/// From the label and the environment of the latest container; what those do not carry comes from an older snapshot of
-/// the same life, where there is one.
+/// From the label and the environment of the latest container; what those do not carry comes from an older object of the
+/// same life, where there is one.
 fn from_containers(
     name: &AgentName,
     found: &Found,
@@ -168,7 +181,7 @@ fn from_containers(
         Some(moment) => annotations.insert(RESTARTED_AT.to_owned(), moment.clone()),
         None => annotations.remove(RESTARTED_AT),
     };
-    let agent = Agent::new(
+    let mut agent = Agent::new(
         Metadata {
             name: name.clone(),
             labels: before.map_or_else(BTreeMap::new, |before| before.labels.clone()),
@@ -183,6 +196,14 @@ fn from_containers(
         },
         spec,
     );
+    // What was good then is known to be good, and what failed then counts while the same is asked for.
+    agent.status = kept.map_or_else(Default::default, |kept| kept.agent.status.clone());
+    if found.revisions > 1 && agent.status.rollout.last_good.is_none() {
+        warnings.push(format!(
+            "it has containers of {} revisions and is taken to ask for the latest one's; which of them was good is not known",
+            found.revisions
+        ));
+    }
     if agent.revision() != found.revision {
         warnings.push(
             "its spec could not be read back whole; its containers will be replaced once"
@@ -192,6 +213,7 @@ fn from_containers(
     Candidate {
         agent,
         applied: kept.and_then(|kept| kept.applied.clone()),
+        revisions: kept.map_or_else(Vec::new, |kept| kept.revisions.clone()),
         source: RecoverSource::Containers,
         warnings,
     }
@@ -206,13 +228,7 @@ fn settle(
 ) {
     let generation = candidate.agent.metadata.generation;
     let outcome = match live {
-        None => {
-            decision.writes.push(Write::Create {
-                agent: Box::new(candidate.agent),
-                applied: candidate.applied,
-            });
-            RecoverOutcome::Created
-        }
+        None => RecoverOutcome::Created,
         Some(live) if live.metadata.uid != candidate.agent.metadata.uid => {
             candidate
                 .warnings
@@ -221,14 +237,23 @@ fn settle(
         }
         Some(live) if live.metadata.generation >= generation => RecoverOutcome::Unchanged,
         Some(live) => {
-            decision.writes.push(Write::Update {
-                agent: Box::new(candidate.agent),
-                expected: live.metadata.resource_version,
-                applied: candidate.applied,
-            });
+            let (present, memory) = (live.status.clone(), &mut candidate.agent.status);
+            let nothing_else = memory.revision.is_none() || *memory == present.remembered();
+            *memory = match nothing_else {
+                true => present,
+                false => present.recalling(std::mem::take(memory)),
+            };
             RecoverOutcome::Updated
         }
     };
+    if matches!(outcome, RecoverOutcome::Created | RecoverOutcome::Updated) {
+        decision.writes.push(Write::Restore {
+            agent: Box::new(candidate.agent),
+            expected: live.map(|live| live.metadata.resource_version),
+            applied: candidate.applied,
+            revisions: candidate.revisions,
+        });
+    }
     decision.results.push(RecoverResult {
         name: name.clone(),
         outcome,

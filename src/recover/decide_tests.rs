@@ -19,10 +19,25 @@ fn agent(uid: &str, generation: u64, spec: serde_json::Value) -> Agent {
 }
 
 fn kept(uid: &str, generation: u64, spec: serde_json::Value) -> Kept {
-    Kept {
-        agent: agent(uid, generation, spec),
-        applied: Some(json!({"name": "users"})),
-    }
+    let mut agent = agent(uid, generation, spec);
+    agent.status = serde_json::from_value(json!({
+        "revision": agent.revision(), "observedGeneration": generation, "phase": "Degraded",
+        "rollout": {"state": "Failed", "lastGood": "v1:good", "progress": 3, "progressedAt": AT,
+            "failed": {"revision": agent.revision(), "reason": "CrashLoopBackOff", "message": "so it is", "at": AT}},
+    }))
+    .unwrap();
+    let records = vec![record("v1:bad", 2), record("v1:good", 1)];
+    Kept::of(agent, Some(json!({"name": "users"})), records)
+}
+
+const AT: &str = "2026-01-01T00:00:00Z";
+
+fn record(revision: &str, number: u64) -> RevisionRecord {
+    serde_json::from_value(
+        json!({"revision": revision, "number": number, "imageId": "sha256:1", "image": "users",
+        "generation": 1, "at": AT, "shape": {"spec": {}}}),
+    )
+    .unwrap()
 }
 
 fn found(uid: &str, generation: u64, spec: serde_json::Value) -> Found {
@@ -32,6 +47,7 @@ fn found(uid: &str, generation: u64, spec: serde_json::Value) -> Found {
         generation,
         revision: shaped.revision(),
         latest: ContainerId("c1".to_owned()),
+        revisions: 1,
         ordinals: shaped.spec.replicas.0,
         ended: false,
         frozen: false,
@@ -60,10 +76,24 @@ fn decided(live: Option<Agent>, kept: Option<Kept>, found: Option<Found>) -> Dec
     })
 }
 
-fn created(decision: &Decision) -> &Agent {
-    let [Write::Create { agent, .. }] = decision.writes.as_slice() else {
+fn restored(decision: &Decision) -> (&Agent, Option<ResourceVersion>, &[RevisionRecord]) {
+    let [
+        Write::Restore {
+            agent,
+            expected,
+            revisions,
+            ..
+        },
+    ] = decision.writes.as_slice()
+    else {
         panic!("{decision:?}");
     };
+    (agent, *expected, revisions)
+}
+
+fn created(decision: &Decision) -> &Agent {
+    let (agent, expected, _) = restored(decision);
+    assert_eq!(expected, None);
     agent
 }
 
@@ -75,7 +105,9 @@ fn law_6_a_wiped_store_gets_back_what_the_snapshot_has() {
         Some(kept("u1", 3, spec.clone())),
         Some(found("u1", 2, spec.clone())),
     );
-    assert_eq!(*created(&decision), agent("u1", 3, spec));
+    let kept = kept("u1", 3, spec);
+    assert_eq!(*created(&decision), kept.agent);
+    assert_eq!(restored(&decision).2, kept.revisions);
     assert_eq!(decision.results[0].from, RecoverSource::Snapshot);
     assert_eq!(decision.results[0].warnings, [""; 0]);
 }
@@ -114,7 +146,7 @@ fn without_a_snapshot_the_containers_alone_make_the_same_agent() {
 #[test]
 fn what_containers_do_not_tell_is_said() {
     let mut found = found("u1", 2, json!({"replicas": 3}));
-    found.ordinals = 1;
+    (found.ordinals, found.revisions) = (1, 2);
     found.ended = true;
     found.revision = Revision("v1:other".to_owned());
     found.made.as_mut().unwrap().origin.owner = None;
@@ -125,7 +157,7 @@ fn what_containers_do_not_tell_is_said() {
         (1, DesiredState::Stopped)
     );
     assert_eq!(agent.metadata.owner, DEFAULT_OWNER);
-    assert_eq!(decision.results[0].warnings.len(), 4, "{decision:?}");
+    assert_eq!(decision.results[0].warnings.len(), 5, "{decision:?}");
 }
 
 #[test]
@@ -141,17 +173,11 @@ fn a_container_without_a_readable_label_is_named() {
 fn an_older_store_is_brought_forward_and_a_newer_one_left_alone() {
     let new = || Some(kept("u1", 5, json!({"port": 9000})));
     let decision = decided(Some(agent("u1", 3, json!({}))), new(), None);
-    let [
-        Write::Update {
-            agent: written,
-            expected,
-            ..
-        },
-    ] = decision.writes.as_slice()
-    else {
-        panic!("{decision:?}");
-    };
-    assert_eq!((written.spec.port.0, expected.0), (9000, 7));
+    let (written, expected, _) = restored(&decision);
+    assert_eq!(
+        (written.spec.port.0, expected),
+        (9000, Some(ResourceVersion(7)))
+    );
     for generation in [5, 6] {
         let decision = decided(Some(agent("u1", generation, json!({}))), new(), None);
         assert_eq!(decision.writes, []);
@@ -187,4 +213,89 @@ fn the_container_is_asked_only_when_nobody_else_knows() {
         None,
         Some(&kept("u1", 2, json!({})))
     ));
+}
+
+#[test]
+fn law_8_how_a_rollout_stood_comes_back_with_the_spec() {
+    let kept = || kept("u1", 5, json!({"args": ["bad"]}));
+    let running = found("u1", 4, json!({}));
+    let decision = decided(None, Some(kept()), Some(running));
+    let (agent, _, revisions) = restored(&decision);
+    assert_eq!(agent.status, kept().agent.status);
+    let failed = agent.status.rollout.failed.as_ref().unwrap();
+    assert_eq!(failed.revision, agent.revision());
+    assert_eq!(revisions, [record("v1:good", 1), record("v1:bad", 2)]);
+
+    // An older store's own status goes on, but for that.
+    let mut older = agent_at(3);
+    older.status.ready_replicas = 2;
+    older.status.rollout.last_good = Some(Revision("v1:older".to_owned()));
+    let decision = decided(Some(older.clone()), Some(kept()), None);
+    let (agent, expected, revisions) = restored(&decision);
+    assert_eq!(agent.status.ready_replicas, 2);
+    assert_eq!(agent.status.rollout, kept().agent.status.rollout);
+    assert_eq!((expected, revisions.len()), (Some(ResourceVersion(7)), 2));
+
+    // A snapshot of an earlier version remembers nothing, and takes nothing away.
+    let mut bare = kept();
+    (bare.agent.status, bare.revisions) = Default::default();
+    let decision = decided(Some(older.clone()), Some(bare), None);
+    assert_eq!(restored(&decision).0.status, older.status);
+
+    // A newer store knows better.
+    for generation in [5, 6] {
+        let decision = decided(Some(agent_at(generation)), Some(kept()), None);
+        assert_eq!(decision.writes, []);
+    }
+}
+
+fn agent_at(generation: u64) -> Agent {
+    agent("u1", generation, json!({}))
+}
+
+#[test]
+fn law_8_from_later_containers_an_older_snapshot_of_that_life_still_tells_what_was_good() {
+    let decision = decided(
+        None,
+        Some(kept("u1", 3, json!({"env": {"KEY": "old"}}))),
+        Some(Found {
+            revisions: 2,
+            ..found("u1", 4, json!({"env": {"KEY": "new"}}))
+        }),
+    );
+    assert_eq!(decision.results[0].warnings, [""; 0]);
+    let (agent, _, revisions) = restored(&decision);
+    let good = Some(Revision("v1:good".to_owned()));
+    assert_eq!(
+        (&agent.status.rollout.last_good, revisions.len()),
+        (&good, 2)
+    );
+    // Another life's tells nothing of this one.
+    let decision = decided(
+        None,
+        Some(kept("u0", 3, json!({}))),
+        Some(found("u1", 4, json!({}))),
+    );
+    let (agent, _, revisions) = restored(&decision);
+    assert_eq!(agent.status, Default::default());
+    assert_eq!(revisions, []);
+}
+
+#[test]
+fn law_8_a_snapshot_that_is_older_than_the_store_takes_nothing_from_it() {
+    let mut live = agent_at(5);
+    live.metadata.labels = BTreeMap::from([("tier".to_owned(), "front".to_owned())]);
+    live.status.revision = Some(live.revision());
+    live.status.rollout.last_good = Some(live.revision());
+    live.status.rollout.progress = 4;
+    let decision = decided(
+        Some(live.clone()),
+        Some(kept("u1", 3, json!({"env": {"KEY": "old"}}))),
+        Some(found("u1", 6, json!({"env": {"KEY": "new"}}))),
+    );
+    let (agent, _, revisions) = restored(&decision);
+    assert_eq!(agent.spec.env["KEY"].as_str(), "new");
+    assert_eq!(agent.metadata.labels, live.metadata.labels);
+    assert_eq!(agent.status, live.status);
+    assert_eq!(revisions, []);
 }

@@ -3,17 +3,19 @@
 //!
 //! Reads three witnesses (store, snapshot, engine), decides in pure code what is to be written (`decide`), and writes it
 //! in one commit. Nothing is ever taken away: an agent that the store has stays unless a witness proves it older. Called by
-//! `api` (`POST /recover`) and by `app` (`serve --recover`).
+//! `api` (`POST /recover`) and by `app` (`serve --recover`), which also runs the [`Keeper`] of the snapshot.
 
 mod decide;
+mod keeper;
 mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::decide::{Found, World};
+pub use self::keeper::Keeper;
 pub use self::snapshot::{Kept, SnapshotError, SnapshotFolder};
-use crate::agent::Uid;
+use crate::agent::{Revision, Uid};
 use crate::clock;
 use crate::names::AgentName;
 use crate::observed::{Container, ContainerState};
@@ -177,11 +179,13 @@ fn as_one(life: &[Container]) -> Option<Found> {
     let latest = life.iter().max_by_key(order)?;
     let all = |wanted: &[ContainerState]| life.iter().all(|c| wanted.contains(&c.state));
     let ordinals: BTreeSet<u32> = life.iter().map(|c| c.identity.ordinal).collect();
+    let revisions: BTreeSet<&Revision> = life.iter().map(|c| &c.identity.revision).collect();
     Some(Found {
         uid: latest.identity.uid.clone(),
         generation: latest.identity.generation,
         revision: latest.identity.revision.clone(),
         latest: latest.id.clone(),
+        revisions: revisions.len(),
         ordinals: u32::try_from(ordinals.len()).unwrap_or(u32::MAX),
         ended: all(&[
             ContainerState::Created,

@@ -1,4 +1,5 @@
-//! The snapshot: every agent's object as the store last had it, a file each, so that a lost store can be made again.
+//! The snapshot: every agent's object as the store last had it, with how its rollout stands and its history, a file each, so
+//! that a lost store can be made again.
 //!
 //! Holds environment values, so the folder is 0700 and its files 0600. A file is replaced whole or not at all.
 
@@ -10,18 +11,38 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, RevisionRecord};
 use crate::names::AgentName;
 
 /// One agent, written down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Kept {
-    /// The object; its status is left out.
+    /// The object; of its status what is remembered alone. One that an earlier version wrote down remembers nothing.
     pub agent: Agent,
     /// What its owner's manifest last named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<serde_json::Value>,
+    /// Its history: what each revision was made from, and the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<RevisionRecord>,
+}
+
+impl Kept {
+    /// What is written down of an agent as the store has it.
+    pub fn of(
+        mut agent: Agent,
+        applied: Option<serde_json::Value>,
+        mut revisions: Vec<RevisionRecord>,
+    ) -> Self {
+        agent.status = agent.status.remembered();
+        revisions.sort_by(|a, b| (a.number, &a.revision).cmp(&(b.number, &b.revision)));
+        Self {
+            agent,
+            applied,
+            revisions,
+        }
+    }
 }
 
 /// The snapshot cannot be read or written.
@@ -151,6 +172,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::agent::Revision;
 
     fn kept(name: &str) -> Kept {
         let agent = serde_json::json!({
@@ -159,10 +181,37 @@ mod tests {
                 "creationTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["agentainer.dev/containers"]},
             "spec": {"env": {"KEY": "hunter2"}},
         });
-        Kept {
-            agent: serde_json::from_value(agent).unwrap(),
-            applied: Some(serde_json::json!({"name": name})),
-        }
+        let record = serde_json::json!({"revision": "v1:a", "number": 1, "imageId": "sha256:1", "image": name,
+            "generation": 3, "at": "2026-01-01T00:00:00Z", "shape": {"spec": {"env": {"KEY": "hunter2"}}}});
+        let mut agent: Agent = serde_json::from_value(agent).unwrap();
+        agent.status.rollout.last_good = Some(Revision("v1:a".to_owned()));
+        agent.status.ready_replicas = 1;
+        Kept::of(
+            agent,
+            Some(serde_json::json!({"name": name})),
+            vec![serde_json::from_value(record).unwrap()],
+        )
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_version_wrote_down_is_read() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = SnapshotFolder::of(data.path());
+        folder.write(kept("users")).await.unwrap();
+        let file = folder.path.join("users.json");
+        let mut value: serde_json::Value =
+            serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        value.as_object_mut().unwrap().remove("revisions").unwrap();
+        // As it was: the whole status, all of it empty.
+        value["agent"]["status"] = serde_json::json!({"observedGeneration": 0, "phase": "Pending",
+            "conditions": [], "instances": [], "replicas": 0, "readyReplicas": 0, "updatedReplicas": 0});
+        fs::write(&file, value.to_string()).unwrap();
+        let (read, problems) = folder.read().await.unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        let read = &read[&AgentName::new("users").unwrap()];
+        assert_eq!(read.agent.spec, kept("users").agent.spec);
+        assert_eq!(read.agent.status, Default::default());
+        assert_eq!(read.revisions, []);
     }
 
     #[tokio::test]

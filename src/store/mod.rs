@@ -127,6 +127,19 @@ pub enum Write {
         /// The manifest's fields, as written; `None` leaves what is kept.
         applied: Option<serde_json::Value>,
     },
+    /// An agent as it was before the store lost it, or in place of an older one that it has: with its uid, with a status and
+    /// with its revisions, so that nobody ever sees it without them. Conflict as of a [`Write::Create`], or as of a
+    /// [`Write::Update`] when a version is expected.
+    Restore {
+        /// The object and its status.
+        agent: Box<Agent>,
+        /// The version of the older object; `None`: there is none.
+        expected: Option<ResourceVersion>,
+        /// The manifest's fields, as written; `None` leaves what is kept.
+        applied: Option<serde_json::Value>,
+        /// Of its life; those of other revisions that the store has stay.
+        revisions: Vec<RevisionRecord>,
+    },
     /// Asks for deletion: sets `deletionTimestamp`; removes the object at once when it has no finalizers. Nothing
     /// happens when that was asked before, or when there is no such agent and no version is expected.
     Delete {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentainer::agent::Agent;
+use agentainer::agent::{Agent, RevisionRecord};
 use agentainer::recover::{Kept, Recovery, SnapshotFolder};
 use agentainer::runtime::{MadeFrom, Origin};
 use agentainer::store::AgentStore;
@@ -50,11 +50,10 @@ async fn law_6_what_the_snapshot_has_is_made_again_as_it_was() {
     let users = lost(&api, "users").await;
     let applied = Some(json!({"name": "users"}));
     let (agent, manifest) = (users.clone(), applied.clone());
-    let kept = Kept {
-        agent,
-        applied: manifest,
-    };
-    snapshot.write(kept).await.unwrap();
+    snapshot
+        .write(Kept::of(agent, manifest, Vec::new()))
+        .await
+        .unwrap();
 
     let told = recover(&api, json!({"dryRun": true})).await;
     assert_eq!(told["results"][0]["outcome"], "created");
@@ -79,6 +78,66 @@ async fn law_6_what_the_snapshot_has_is_made_again_as_it_was() {
 
     let told = recover(&api, json!({})).await;
     assert_eq!(told["results"][0]["outcome"], "unchanged");
+}
+
+#[tokio::test]
+async fn law_8_how_the_rollout_stood_and_the_history_come_back_with_the_spec() {
+    let (api, snapshot, _data) = api();
+    let mut users = lost(&api, "users").await;
+    let asked = users.revision();
+    let at = "2026-01-01T00:00:00Z";
+    users.status = serde_json::from_value(json!({
+        "observedGeneration": 1, "phase": "Degraded", "revision": asked, "readyReplicas": 1,
+        "rollout": {"state": "RolledBack", "number": 2, "lastGood": "v1:good", "lastGoodNumber": 1,
+            "failed": {"revision": asked, "reason": "CrashLoopBackOff", "message": "so it was", "at": at}},
+        "conditions": [{"type": "RolledBack", "status": "True", "reason": "RolloutFailed", "message": "so it is",
+            "lastTransitionTime": at}],
+    }))
+    .unwrap();
+    let record = |revision: &str, number: u64| -> RevisionRecord {
+        let record = json!({"revision": revision, "number": number, "imageId": "sha256:1", "image": "users",
+            "generation": number, "at": at, "shape": {"spec": {"env": {"KEY": "hunter2"}}}});
+        serde_json::from_value(record).unwrap()
+    };
+    let records = vec![record("v1:good", 1), record(asked.as_str(), 2)];
+    let kept = Kept::of(users.clone(), None, records);
+    snapshot.write(kept).await.unwrap();
+    recover(&api, json!({})).await;
+
+    let rollout = api.admin("GET", "/agents/users/rollout", None).await.json();
+    assert_eq!(rollout["rollout"]["state"], "RolledBack", "{rollout}");
+    assert_eq!(rollout["rollout"]["failed"]["reason"], "CrashLoopBackOff");
+    assert_eq!(rollout["observed"], false, "nobody has looked yet");
+    let status = api.agent("users").await.status;
+    assert!(status.condition("RolledBack").is_some());
+    assert_eq!(status.ready_replicas, 0, "what is seen is not remembered");
+    let history = api.admin("GET", "/agents/users/rollout/history", None);
+    let history = history.await.json();
+    let items = history["items"].as_array().unwrap();
+    let told = |field: &str| -> Vec<Value> { items.iter().map(|one| one[field].clone()).collect() };
+    assert_eq!(told("number"), [1, 2]);
+    assert_eq!(told("lastGood"), [true, false]);
+    assert_eq!(told("current"), [false, true]);
+    assert!(!history.to_string().contains("hunter2"), "{history}");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_an_earlier_version_wrote_brings_the_spec_back() {
+    let (api, snapshot, data) = api();
+    let users = lost(&api, "users").await;
+    // The folder is made; the file is as it was before there was a history in it.
+    snapshot
+        .write(Kept::of(users.clone(), None, Vec::new()))
+        .await
+        .unwrap();
+    let mut agent = serde_json::to_value(&users).unwrap();
+    agent.as_object_mut().unwrap().remove("status");
+    let text = json!({"agent": agent, "applied": {"name": "users"}}).to_string();
+    std::fs::write(data.path().join("snapshot/users.json"), text).unwrap();
+    let told = recover(&api, json!({})).await;
+    assert_eq!(told["results"][0]["from"], "snapshot", "{told}");
+    let again = api.agent("users").await;
+    assert_eq!((again.spec, again.status), (users.spec, Default::default()));
 }
 
 #[tokio::test]
@@ -111,8 +170,8 @@ async fn what_was_deleted_is_not_made_again() {
     api.applied("mesh", json!([{"name": "users", "spec": {}}]))
         .await;
     let users = api.agent("users").await;
-    let (agent, applied) = (users.clone(), None);
-    snapshot.write(Kept { agent, applied }).await.unwrap();
+    let kept = Kept::of(users.clone(), None, Vec::new());
+    snapshot.write(kept).await.unwrap();
     api.engine.add(&users, 0, 1, "");
     let (name, uid) = (users.metadata.name, users.metadata.uid);
     let at = users.metadata.creation_timestamp;
@@ -126,8 +185,8 @@ async fn what_was_deleted_is_not_made_again() {
 async fn without_docker_the_snapshot_can_still_be_asked_for() {
     let (api, snapshot, _data) = api();
     let agent = lost(&api, "users").await;
-    let applied = None;
-    snapshot.write(Kept { agent, applied }).await.unwrap();
+    let kept = Kept::of(agent, None, Vec::new());
+    snapshot.write(kept).await.unwrap();
     api.engine.set(|state| state.away = true);
     let answer = api.admin("POST", "/recover", Some(json!({}))).await;
     assert_eq!(answer.word(), "runtime-unavailable");
@@ -149,8 +208,7 @@ async fn without_docker_a_server_that_starts_takes_the_snapshot_alone() {
     });
     let recovery = recovery.unwrap();
     let agent = lost(&api, "users").await;
-    let applied = None;
-    let kept = Kept { agent, applied };
+    let kept = Kept::of(agent, None, Vec::new());
     recovery.snapshot.write(kept).await.unwrap();
     api.engine.set(|state| state.away = true);
     let told = recovery.at_start().await.unwrap();

@@ -308,6 +308,14 @@ impl State {
             } => now.is_some_and(|now| {
                 now.resource_version == *expected && now.uid == agent.metadata.uid
             }),
+            Write::Restore {
+                agent, expected, ..
+            } => match (now, expected) {
+                (Some(now), Some(expected)) => {
+                    now.resource_version == *expected && now.uid == agent.metadata.uid
+                }
+                (now, expected) => now.is_none() && expected.is_none(),
+            },
             Write::Delete { expected, .. } => match (now, expected) {
                 (Some(now), Some(expected)) => now.resource_version == *expected,
                 (None, Some(_)) => false,
@@ -347,6 +355,32 @@ impl State {
                 } else {
                     self.put(&agent);
                     keep(self, &name, applied);
+                }
+            }
+            Write::Restore {
+                agent,
+                expected,
+                applied,
+                revisions,
+            } => {
+                let (agent, applied) = (agent.clone(), applied.clone());
+                let (name, uid) = (agent.metadata.name.clone(), agent.metadata.uid.clone());
+                let status = agent.status.clone();
+                self.carry_out(&match *expected {
+                    None => Write::Create { agent, applied },
+                    Some(expected) => Write::Update {
+                        agent,
+                        expected,
+                        applied,
+                    },
+                });
+                if self.objects.contains_key(&name) {
+                    self.statuses.insert(name, status);
+                    let records = self.revisions.entry(uid).or_default();
+                    for record in revisions {
+                        records.retain(|kept| kept.revision != record.revision);
+                        records.push(record.clone());
+                    }
                 }
             }
             Write::Delete { name, at, .. } => {
@@ -433,7 +467,9 @@ impl State {
 
 fn name_of(write: &Write) -> &AgentName {
     match write {
-        Write::Create { agent, .. } | Write::Update { agent, .. } => &agent.metadata.name,
+        Write::Create { agent, .. }
+        | Write::Update { agent, .. }
+        | Write::Restore { agent, .. } => &agent.metadata.name,
         Write::Delete { name, .. } | Write::Finalize { name, .. } | Write::Check { name, .. } => {
             name
         }

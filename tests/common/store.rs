@@ -601,7 +601,7 @@ pub async fn reserved_incarnations_only_grow(fixture: &impl Fixture) {
     assert_eq!(cursors, (7..87).collect::<Vec<u64>>());
 }
 
-fn revision(text: &str, second: i64) -> RevisionRecord {
+pub fn revision(text: &str, second: i64) -> RevisionRecord {
     RevisionRecord {
         revision: Revision(text.to_owned()),
         number: 0,
@@ -638,6 +638,65 @@ pub async fn revisions_are_kept_oldest_first(fixture: &impl Fixture) {
     store.forget_revision(&uid, &forgotten).await.unwrap();
     let kept = store.revisions(&uid).await.unwrap();
     assert_eq!(kept, [revision("v1:a", 10), again]);
+}
+
+/// What was lost comes back whole at once: nobody sees the object without its status and its history. It takes nobody's
+/// place but that of the version it expects.
+pub async fn a_restored_agent_has_its_status_and_revisions_at_once(fixture: &impl Fixture) {
+    let store = fixture.store();
+    let mut lost = agent("users");
+    let uid = lost.metadata.uid.clone();
+    (lost.status, lost.metadata.generation) = (status(3), 3);
+    let restore = |agent: &Agent, expected, revisions: &[RevisionRecord]| Write::Restore {
+        agent: Box::new(agent.clone()),
+        expected,
+        applied: Some(serde_json::json!({"name": "users"})),
+        revisions: revisions.to_vec(),
+    };
+    store
+        .put_revision(&uid, &revision("v1:a", 10))
+        .await
+        .unwrap();
+    let start = store.list().await.unwrap().resource_version;
+    let first = restore(&lost, None, &[revision("v1:b", 20), revision("v1:c", 30)]);
+    let back = one(&store, first.clone()).await.unwrap();
+    assert_eq!((&back.status, &back.metadata.uid), (&status(3), &uid));
+    assert_eq!(store.get(&name("users")).await.unwrap(), Some(back.clone()));
+    let records = ["v1:a", "v1:b", "v1:c"].map(|text| Revision(text.to_owned()));
+    let kept = store.revisions(&uid).await.unwrap();
+    assert!(kept.iter().map(|record| &record.revision).eq(&records));
+    assert!(store.applied(&name("users")).await.unwrap().is_some());
+    let mut changes = store.watch(start).await.unwrap();
+    let change = changes.next().await.unwrap().unwrap();
+    assert_eq!(
+        (change.kind, change.agent),
+        (ChangeKind::Object, Some(back.clone()))
+    );
+
+    // Over a newer one, another life, or one that is there: nothing.
+    let version = back.metadata.resource_version;
+    conflict(store.commit(&[first]).await);
+    let stale = ResourceVersion(version.0 - 1);
+    conflict(store.commit(&[restore(&lost, Some(stale), &[])]).await);
+    let stranger = agent("users");
+    conflict(
+        store
+            .commit(&[restore(&stranger, Some(version), &[])])
+            .await,
+    );
+    assert_eq!(store.get(&name("users")).await.unwrap(), Some(back));
+
+    (lost.status, lost.metadata.generation) = (status(4), 4);
+    let mut newer = revision("v1:b", 20);
+    newer.number = 7;
+    let older = restore(&lost, Some(version), std::slice::from_ref(&newer));
+    let writes = [older, create(&agent("auth"))];
+    let both = store.commit(&writes).await.unwrap();
+    let back = both[0].clone().unwrap();
+    assert_eq!((&back.status, back.metadata.generation), (&status(4), 4));
+    assert!(both[1].is_some(), "what stands behind it is read as well");
+    let kept = store.revisions(&uid).await.unwrap();
+    assert_eq!((kept.len(), &kept[1]), (3, &newer));
 }
 
 fn event(agent: &str, reason: &str, message: &str, second: i64) -> EventRecord {

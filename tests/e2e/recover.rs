@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::process::run;
+use crate::rollouts::{CRASHES, apply_only, manifest};
 use crate::server::{Server, docker};
 use crate::web::get;
 
@@ -19,7 +20,7 @@ spec:
 ";
 
 impl Server {
-    fn redis(&self, args: &[&str]) {
+    fn redis(&self, args: &[&str]) -> String {
         let socket =
             crate::adversity::find_socket(&self.data_dir()).expect("the control Redis' socket");
         let ran = run(Command::new("redis-cli").args(["-s", &socket]).args(args));
@@ -28,6 +29,7 @@ impl Server {
             "{}",
             String::from_utf8_lossy(&ran.stderr)
         );
+        String::from_utf8_lossy(&ran.stdout).trim().to_owned()
     }
 
     fn snapshot(&self, name: &str) -> Option<Value> {
@@ -173,4 +175,111 @@ fn law_6_an_older_backup_touches_nothing_and_is_brought_forward() {
         "nobody was stopped or made"
     );
     assert_eq!(server.agent("older-2")["spec"]["replicas"], 2);
+}
+
+/// A rollout that failed, and what is known of it.
+struct Failed<'a> {
+    name: &'a str,
+    state: &'a str,
+    rollout: Value,
+    history: String,
+    containers: Vec<String>,
+}
+
+impl<'a> Failed<'a> {
+    /// Rolls out what crashes, and waits until that has failed and is written down.
+    fn bring(server: &Server, name: &'a str, strategy: &str, state: &'a str) -> Self {
+        server.apply(&manifest(name, "good", "A: b", strategy));
+        server.eventually("it has proved good", |server| {
+            !server.agent(name)["status"]["rollout"]["lastGood"].is_null()
+        });
+        apply_only(server, &manifest(name, "bad", CRASHES, strategy));
+        let count = if state == "RolledBack" { 2 } else { 3 };
+        server.eventually("it has failed", |server| {
+            server.agent(name)["status"]["rollout"]["state"] == state
+                && server.containers(name).len() == count
+        });
+        let rollout = server.agent(name)["status"]["rollout"].clone();
+        server.eventually("that is written down", |server| {
+            server.snapshot(name).is_some_and(|kept| {
+                kept["agent"]["status"]["rollout"]["failed"] == rollout["failed"]
+                    && kept["revisions"]
+                        .as_array()
+                        .is_some_and(|all| all.len() == 2)
+            })
+        });
+        Self {
+            name,
+            state,
+            rollout,
+            history: server.ok(&["rollout", "history", name, "-o", "json"]),
+            containers: server.containers(name),
+        }
+    }
+
+    /// As it was, and nobody tried anything else meanwhile.
+    fn stands(&self, server: &Server) {
+        let name = self.name;
+        server.eventually("the server has looked at it", |server| {
+            let agent = server.agent(name);
+            let conditions = agent["status"]["conditions"].as_array().cloned();
+            let frozen = |one: &Value| one["type"] == "Quarantined";
+            agent["status"]["observedGeneration"] == agent["metadata"]["generation"]
+                && conditions.is_some_and(|all| !all.iter().any(frozen))
+        });
+        let agent = server.agent(name);
+        let said = |kind: &str| {
+            let all = agent["status"]["conditions"].as_array().unwrap();
+            all.iter().find(|one| one["type"] == kind).cloned()
+        };
+        let rollout = &agent["status"]["rollout"];
+        assert_eq!(rollout["state"], self.state, "{agent:#}");
+        for field in ["failed", "lastGood", "lastGoodNumber", "number"] {
+            assert_eq!(rollout[field], self.rollout[field], "{field}: {agent:#}");
+        }
+        let back = said("RolledBack");
+        assert_eq!(back.is_some(), self.state == "RolledBack", "{back:?}");
+        let history = server.ok(&["rollout", "history", name, "-o", "json"]);
+        assert_eq!(history, self.history);
+        assert_eq!(server.containers(name), self.containers);
+        // Each try to make a container reserves its place first.
+        let uid = agent["metadata"]["uid"].as_str().unwrap();
+        let places = server.redis(&["EXISTS", &format!("agentainer:incarnations:{uid}")]);
+        assert_eq!(places, "0", "somebody made a container");
+        let answer = get(&server.url(&format!("/agent/{name}/"))).unwrap();
+        assert_eq!(answer.status, 200);
+    }
+}
+
+#[test]
+fn law_8_a_rollout_that_failed_is_not_tried_again_because_the_store_was_wiped() {
+    let mut server = Server::start();
+    let back = Failed::bring(&server, "gone-back", "rollback: true", "RolledBack");
+    let held = Failed::bring(&server, "stood-still", "rollback: false", "Failed");
+
+    server.redis(&["FLUSHALL"]);
+    server.ok(&["recover"]);
+    back.stands(&server);
+    held.stands(&server);
+
+    // Once more, with the server down meanwhile.
+    server.kill();
+    server.redis(&["FLUSHALL"]);
+    server.flag("--recover");
+    server.launch();
+    back.stands(&server);
+    held.stands(&server);
+
+    // The way back is known too.
+    let last_good = server.agent("stood-still")["status"]["rollout"]["lastGood"].clone();
+    server.ok(&[
+        "rollout",
+        "undo",
+        "stood-still",
+        "--wait",
+        "--timeout",
+        "80s",
+    ]);
+    assert_eq!(server.agent("stood-still")["status"]["revision"], last_good);
+    assert_eq!(server.containers("stood-still").len(), 2);
 }

@@ -31,16 +31,16 @@ fn answers(server: &Server, name: &str) -> bool {
 /// Listens elsewhere than its spec says, so that it is never ready.
 const DEAF: &str = "PORT: '9000'";
 /// Ends at once.
-const CRASHES: &str = "DATA_DIR: /proc/none";
+pub const CRASHES: &str = "DATA_DIR: /proc/none";
 
-fn manifest(name: &str, colour: &str, trouble: &str, strategy: &str) -> String {
+pub fn manifest(name: &str, colour: &str, trouble: &str, strategy: &str) -> String {
     format!(
         "agents: [{{name: {name}, image: hello, replicas: 2, drain: {{timeout: 1s}}, \
          env: {{COLOUR: {colour}, {trouble}}}, strategy: {{{strategy}}}}}]"
     )
 }
 
-fn apply_only(server: &Server, manifest: &str) {
+pub fn apply_only(server: &Server, manifest: &str) {
     let output = server.cli_with_input(&["apply", "-f", "-"], manifest);
     assert!(output.status.success(), "{output:?}");
 }

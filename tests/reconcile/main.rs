@@ -30,6 +30,7 @@ mod matching;
 mod outages;
 mod pulls;
 mod random;
+mod recover;
 mod rollouts;
 mod settling;
 mod world;

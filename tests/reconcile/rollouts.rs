@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::world::{World, s};
 
 /// A world in which what has `COLOUR=bad` never gets ready, and an agent that is good.
-async fn with_good(seed: u64, more: Value) -> World {
+pub async fn with_good(seed: u64, more: Value) -> World {
     let mut world = World::new(seed).await;
     let engine = world.engine.clone();
     world.answer(move |container| {
@@ -27,7 +27,7 @@ async fn with_good(seed: u64, more: Value) -> World {
     world
 }
 
-fn spec(colour: &str, more: &Value) -> Value {
+pub fn spec(colour: &str, more: &Value) -> Value {
     let mut spec = json!({"replicas": 2, "env": {"COLOUR": colour}});
     if let (Some(spec), Some(more)) = (spec.as_object_mut(), more.as_object()) {
         spec.extend(more.clone());
@@ -40,12 +40,12 @@ fn colour(world: &World, container: &Container) -> String {
     environment.find(|(name, _)| name == "COLOUR").unwrap().1
 }
 
-async fn state(world: &World) -> RolloutState {
+pub async fn state(world: &World) -> RolloutState {
     world.status("users").await.rollout.state
 }
 
 /// The colours of all containers, sorted.
-fn colours(world: &World) -> Vec<String> {
+pub fn colours(world: &World) -> Vec<String> {
     let all = world.containers("users");
     let mut all: Vec<String> = all.iter().map(|one| colour(world, one)).collect();
     all.sort();

@@ -33,7 +33,8 @@ pub(super) async fn commit(store: &RedisStore, writes: &[Write]) -> Result<Vec<O
     read(writes, &answer)
 }
 
-/// The nine arguments of one write, in the order that the script reads them.
+/// The nine arguments of one write, in the order that the script reads them; of a restored one with its status and its
+/// revisions behind.
 fn add(call: &mut ScriptInvocation<'_>, write: &Write, now: i64) -> Result<()> {
     let common = |call: &mut ScriptInvocation<'_>, op: &str, name: &AgentName, uid: &str| {
         call.arg(op).arg(name.as_str()).arg(uid);
@@ -74,6 +75,26 @@ fn add(call: &mut ScriptInvocation<'_>, write: &Write, now: i64) -> Result<()> {
             call.arg(expected.0);
             object(call, agent, applied)?;
         }
+        Write::Restore {
+            agent,
+            expected,
+            applied,
+            revisions,
+        } => {
+            let metadata = &agent.metadata;
+            common(call, "restore", &metadata.name, metadata.uid.as_str());
+            call.arg(expected.map_or_else(String::new, |version| version.to_string()));
+            object(call, agent, applied)?;
+            call.arg(record::json("status", &metadata.name, &agent.status)?)
+                .arg(revisions.len());
+            for kept in revisions {
+                call.arg(kept.revision.as_str()).arg(record::json(
+                    "history",
+                    &metadata.name,
+                    kept,
+                )?);
+            }
+        }
         Write::Delete { name, expected, at } => {
             common(call, "delete", name, "");
             call.arg(expected.map_or_else(String::new, |version| version.to_string()));
@@ -95,7 +116,9 @@ fn add(call: &mut ScriptInvocation<'_>, write: &Write, now: i64) -> Result<()> {
 
 fn name(write: &Write) -> &AgentName {
     match write {
-        Write::Create { agent, .. } | Write::Update { agent, .. } => &agent.metadata.name,
+        Write::Create { agent, .. }
+        | Write::Update { agent, .. }
+        | Write::Restore { agent, .. } => &agent.metadata.name,
         Write::Delete { name, .. } | Write::Finalize { name, .. } | Write::Check { name, .. } => {
             name
         }

@@ -1,16 +1,28 @@
 -- All writes of a bundle, or none.
 -- KEYS: agents, statuses, applied, version, changes, tombstones
 -- ARGV: changes kept, tombstones kept, prefix of a life's revisions, of its incarnations; then nine for each write:
---   op, name, uid, expected version, number of finalizers, deletion timestamp, now in ms, JSON, applied ('' leaves it)
+--   op, name, uid, expected version, number of finalizers, deletion timestamp, now in ms, JSON, applied ('' leaves it);
+--   and behind those of a 'restore' its status, the number of its revisions, and each one's name and record.
 -- Answers {'conflict', name, version} or {'ok', record, status, record, status, …}, false for what is gone.
 local agents, statuses, applied, counter, changes, tombstones = unpack(KEYS)
 local changes_kept, tombstones_kept, revisions, incarnations = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
 local writes = {}
-for at = 5, #ARGV, 9 do
-  table.insert(writes, { op = ARGV[at], name = ARGV[at + 1], uid = ARGV[at + 2], expected = ARGV[at + 3],
+local at = 5
+while at <= #ARGV do
+  local write = { op = ARGV[at], name = ARGV[at + 1], uid = ARGV[at + 2], expected = ARGV[at + 3],
     finalizers = tonumber(ARGV[at + 4]), deletion = ARGV[at + 5], ms = ARGV[at + 6], json = ARGV[at + 7],
-    applied = ARGV[at + 8] })
+    applied = ARGV[at + 8] }
+  at = at + 9
+  if write.op == 'restore' then
+    write.status, write.records = ARGV[at], {}
+    local last = at + 1 + 2 * tonumber(ARGV[at + 1])
+    for k = at + 2, last, 2 do table.insert(write.records, { ARGV[k], ARGV[k + 1] }) end
+    at = last + 1
+    -- Beside what it rests on it is one of the other two.
+    write.op = write.expected == '' and 'create' or 'update'
+  end
+  table.insert(writes, write)
 end
 
 local seen = {}
@@ -49,6 +61,12 @@ local function name_applied(write)
   if write.applied ~= '' then redis.call('HSET', applied, write.name, write.applied) end
 end
 
+local function recall(write)
+  if not write.status then return end
+  redis.call('HSET', statuses, write.name, write.status)
+  for _, record in ipairs(write.records) do redis.call('HSET', revisions .. write.uid, record[1], record[2]) end
+end
+
 local function remove(write)
   version = version + 1
   redis.call('HDEL', agents, write.name)
@@ -67,6 +85,7 @@ for _, write in ipairs(writes) do
     redis.call('HDEL', statuses, write.name)
     redis.call('HDEL', applied, write.name)
     name_applied(write)
+    recall(write)
   elseif write.op == 'update' then
     local deletion = now.deletion ~= '' and now.deletion or write.deletion
     if deletion ~= '' and write.finalizers == 0 then
@@ -74,6 +93,7 @@ for _, write in ipairs(writes) do
     else
       put(write, now.uid, write.finalizers, deletion, write.json)
       name_applied(write)
+      recall(write)
     end
   elseif write.op == 'delete' and now and now.finalizers == 0 then
     remove(write)
