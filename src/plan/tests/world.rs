@@ -512,6 +512,8 @@ impl World {
             at: Some(now),
         });
         (sim.ready_at, sim.dies_at, sim.in_flight, sim.finishes) = (None, None, 0, None);
+        // What ended while it was restarted does not come to run by itself.
+        sim.passes = None;
         if let Some(attachment) = &mut sim.seen.attachment {
             attachment.ip = None;
         }
