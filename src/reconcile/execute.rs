@@ -51,7 +51,8 @@ impl Reconcile {
                 }
                 Ok::<(), PassError>(())
             };
-            let work = self.leadership.during(planned.action.only_adds(), work);
+            let heals = planned.action.only_adds() && !planned.action.needs_store();
+            let work = self.leadership.during(heals, work);
             work.await.ok_or(PassError::NotLeading)??;
         }
         Ok(!plan.actions.is_empty())

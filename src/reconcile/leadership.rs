@@ -3,7 +3,7 @@
 //! The store gives the lease for a time, counted here from before it was asked for. Whoever holds it acts; the others observe
 //! and serve. A lease can pass on by way of the store alone, but that may be away for us and not for others: so once the
 //! lease has run out, a server goes on healing only if no other one lived when the store last answered, and then by what
-//! only adds. Pure but for the time it is told.
+//! only adds and asks the store for nothing: another one may have come since. Pure but for the time it is told.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -27,7 +27,7 @@ const MARGIN: Duration = Duration::from_millis(200);
 pub(super) enum Role {
     /// It holds the lease: everything.
     Leads,
-    /// It held the lease, was alone, and the store is away: what only adds.
+    /// It held the lease, was alone, and the store is away: what only adds, and needs no store.
     Heals,
     /// Observe and serve.
     Follows,
@@ -47,7 +47,7 @@ struct State {
     last: Muster,
     /// When that was asked for.
     heard: Option<Timestamp>,
-    /// It has not answered since.
+    /// It has not answered since, although it was asked when the lease was over.
     away: bool,
 }
 
@@ -90,9 +90,11 @@ impl Leadership {
         news
     }
 
-    /// The store did not answer.
-    pub(super) fn miss(&self) {
-        self.state.lock().away = true;
+    /// The store did not answer a sign of life that was sent at `asked`. One that was on its way when the lease ran out shows
+    /// nothing: it may be we who stood still, while another one took over.
+    pub(super) fn miss(&self, asked: Instant) {
+        let mut state = self.state.lock();
+        state.away |= state.until.is_none_or(|until| asked >= until);
     }
 
     /// The lease is given up.
@@ -104,6 +106,13 @@ impl Leadership {
     /// Who leads, as far as is known.
     pub(super) fn leader(&self) -> Option<Lease> {
         self.state.lock().last.lease.clone()
+    }
+
+    /// Whether another server led when the store last answered.
+    pub(super) fn another_leads(&self) -> bool {
+        let state = self.state.lock();
+        let lease = state.last.lease.as_ref();
+        lease.is_some_and(|lease| lease.holder != self.me)
     }
 
     /// Whether the store was asked at that moment or later, and answered.
@@ -135,12 +144,12 @@ impl Leadership {
     }
 
     /// Does some work while this server may; `None` when it may not, or not any more: the work is then dropped where it
-    /// stands. `adds`: it only adds. The lease is looked at on the monotonic clock before each step.
-    pub(super) async fn during<T>(&self, adds: bool, work: impl Future<Output = T>) -> Option<T> {
+    /// stands. `heals`: it only adds, and needs no store. The lease is looked at on the monotonic clock before each step.
+    pub(super) async fn during<T>(&self, heals: bool, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         let allowed = || match self.role() {
             Role::Leads => true,
-            Role::Heals => adds,
+            Role::Heals => heals,
             Role::Follows => false,
         };
         loop {

@@ -57,17 +57,36 @@ async fn law_6_without_the_store_only_a_server_that_was_alone_goes_on_healing() 
         (&[("b", &nothing)][..], Role::Follows),
     ] {
         let leadership = Leadership::new(member("a"));
-        leadership.miss();
+        leadership.miss(Instant::now());
         assert_eq!(leadership.role(), Role::Follows, "it never led");
         hear(&leadership, muster("a", others));
-        leadership.miss();
+        leadership.miss(Instant::now());
         assert_eq!(leadership.role(), Role::Leads, "the lease still holds");
         advance(LEASE).await;
+        leadership.miss(Instant::now());
         assert_eq!(leadership.role(), then);
         hear(&leadership, muster("b", others));
-        leadership.miss();
+        leadership.miss(Instant::now());
         assert_eq!(leadership.role(), Role::Follows, "another one led last");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn law_6_that_the_store_is_away_shows_only_after_the_lease() {
+    let leadership = Leadership::new(member("a"));
+    hear(&leadership, muster("a", &[]));
+    advance(Duration::from_secs(1)).await;
+    // This server stands still in the middle of a sign of life, and the world goes on.
+    let asked = Instant::now();
+    advance(Duration::from_secs(60)).await;
+    leadership.miss(asked);
+    assert_eq!(
+        leadership.role(),
+        Role::Follows,
+        "another one may lead by now"
+    );
+    leadership.miss(Instant::now());
+    assert_eq!(leadership.role(), Role::Heals);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,8 +122,8 @@ async fn work_goes_on_while_the_lease_is_renewed_and_is_dropped_when_it_is_not()
     assert_eq!(leadership.during(false, work(9)).await, None);
     assert_eq!(steps.load(Ordering::Relaxed), 2, "it ended with the lease");
 
-    // Alone and without the store: what adds is done, and nothing else.
-    leadership.miss();
+    // Alone and without the store: what heals is done, and nothing else.
+    leadership.miss(Instant::now());
     assert_eq!(leadership.during(true, work(9)).await, Some(()));
     assert_eq!(leadership.during(false, work(1)).await, None);
 }

@@ -81,7 +81,7 @@ impl Reconcile {
             failed => {
                 let error = failed.map(|failed| failed.err());
                 tracing::debug!(?error, "no answer to a sign of life");
-                self.leadership.miss();
+                self.leadership.miss(asked);
                 return false;
             }
         };

@@ -49,7 +49,7 @@ impl Reconcile {
             return Ok(Requeue::After(HOST_LOOK));
         }
         let role = self.leadership.role();
-        if role == Role::Follows {
+        if role == Role::Follows && self.leadership.another_leads() {
             self.memo.lock().no_unsaved(name);
         }
         let Loaded {

@@ -55,6 +55,9 @@ pub enum Fault {
     Then(Duration, Box<Fault>),
     /// It fails at once, and happens all the same, so much later.
     Late(Duration, RuntimeClass),
+    /// It goes out so much later, whatever its caller waits for by then, unless that has died: what one that stood still in
+    /// the middle of it does.
+    Sent(Duration),
     /// A read: its answer is as old as this caller's own last change.
     Old,
     /// An event: this caller is not told of it.
@@ -71,6 +74,8 @@ pub(super) enum Course {
     Mute,
     /// The caller hears this, and it takes effect after a while.
     Late(Duration, RuntimeError),
+    /// It goes out after a while.
+    Sent(Duration),
     /// It is answered from the past.
     Old,
 }
@@ -85,6 +90,8 @@ pub trait Caller: Send + Sync {
     fn done(&self, call: &Call, well: bool);
     /// Right before and after the effect of a call that had timed out long before.
     fn late(&self, call: &Call);
+    /// Whether it can send anything still.
+    fn lives(&self) -> bool;
 }
 
 /// One call, as the fault hook and the record of effects see it.
@@ -437,6 +444,7 @@ impl FakeEngine {
                     continue;
                 }
                 Some(Fault::Late(time, class)) => Course::Late(time, error(class, call.name)),
+                Some(Fault::Sent(time)) => Course::Sent(time),
                 Some(Fault::Old) => Course::Old,
                 Some(Fault::Hang | Fault::Drop) => std::future::pending().await,
             };

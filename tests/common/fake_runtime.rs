@@ -49,8 +49,9 @@ pub struct FakeRuntime {
     engine: FakeEngine,
     settings: RuntimeSettings,
     caller: Option<Arc<dyn Caller>>,
-    /// The engine as it was after this caller's last change, where there is a caller.
+    /// The engine as it was after this caller's last change, where there is a caller that may be answered from it.
     past: Arc<Mutex<Option<Past>>>,
+    remembers: bool,
 }
 
 impl FakeEngine {
@@ -61,6 +62,7 @@ impl FakeEngine {
             settings,
             caller: None,
             past: Arc::default(),
+            remembers: false,
         }
     }
 }
@@ -74,13 +76,22 @@ impl FakeRuntime {
         &self.settings
     }
 
-    /// The same port as one of several callers has it.
-    pub fn called_by(&self, caller: Arc<dyn Caller>) -> Self {
-        let past = self.engine.lock().present();
-        Self {
+    /// The same port as one of several callers has it; whether it may be given old answers.
+    pub fn called_by(&self, caller: Arc<dyn Caller>, remembers: bool) -> Self {
+        let port = Self {
             caller: Some(caller),
-            past: Arc::new(Mutex::new(Some(past))),
+            past: Arc::default(),
+            remembers,
             ..self.clone()
+        };
+        port.catch_up();
+        port
+    }
+
+    /// What is old for this caller is as it is now.
+    pub fn catch_up(&self) {
+        if self.remembers {
+            *self.past.lock() = Some(self.engine.lock().present());
         }
     }
 
@@ -131,6 +142,20 @@ impl FakeRuntime {
                 });
                 Err(error)
             }
+            Course::Sent(time) => {
+                let (tell, told) = tokio::sync::oneshot::channel();
+                let later = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(time).await;
+                    if later.caller.as_ref().is_none_or(|caller| caller.lives()) {
+                        let _ = tell.send(later.carry_out(&call, effect));
+                    }
+                });
+                match told.await {
+                    Ok(answer) => answer,
+                    Err(_) => std::future::pending().await,
+                }
+            }
             Course::Old => {
                 let mut past = self.past.lock();
                 let mut state = self.engine.lock();
@@ -157,7 +182,7 @@ impl FakeRuntime {
             if result.is_ok() {
                 state.effects.push(call.clone());
             }
-            if call.writes() && self.caller.is_some() {
+            if call.writes() && self.remembers {
                 *self.past.lock() = Some(state.present());
             }
             result

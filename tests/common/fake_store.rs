@@ -37,6 +37,9 @@ pub enum Fault {
     Then(Duration, Box<Fault>),
     /// It fails at once, and happens all the same, so much later.
     Late(Duration, StoreError),
+    /// It goes out so much later, whatever its caller waits for by then, unless that has died (`sent` hangs): what one that
+    /// stood still in the middle of it does.
+    Sent(Duration),
     /// It never answers and never happens.
     Hang,
     /// It happens, and the answer never comes: what a caller that died meanwhile saw.
@@ -49,6 +52,9 @@ pub enum Fault {
 
 type Hook = Box<dyn FnMut(&'static str) -> Option<Fault> + Send>;
 
+/// What is known of a server: what it last said, until when that counts, and when it took effect.
+type Sign = (Report, Instant, Instant);
+
 /// The store in memory. Clones are the same store, seen by the same server.
 #[derive(Clone)]
 pub struct FakeStore {
@@ -57,7 +63,9 @@ pub struct FakeStore {
     moved: Arc<watch::Sender<u64>>,
     /// The highest version that a store before a wipe gave.
     given: Arc<Mutex<u64>>,
-    /// The store as it was after this caller's last write, where there are several callers.
+    /// One of several callers.
+    one_of_several: bool,
+    /// The store as it was after this caller's last write, where it may be answered from that.
     past: Option<Arc<Mutex<State>>>,
     /// The term of the last lease that this handle's server held.
     term: Arc<Mutex<u64>>,
@@ -83,7 +91,9 @@ struct State {
     /// Holder, and until when.
     lease: Option<(MemberId, Instant)>,
     term: u64,
-    members: BTreeMap<MemberId, (Report, Instant)>,
+    members: BTreeMap<MemberId, Sign>,
+    /// How fast its clock runs, in hundredths of what everybody else's does.
+    pace: Option<u32>,
     key: Option<ServerKey>,
 }
 
@@ -101,6 +111,7 @@ impl FakeStore {
             hook: Arc::default(),
             moved: Arc::new(watch::channel(0).0),
             given: Arc::default(),
+            one_of_several: false,
             past: None,
             term: Arc::default(),
             changes_kept,
@@ -127,10 +138,12 @@ impl FakeStore {
         }
     }
 
-    /// The same store as one of several callers has it: with faults of its own.
-    pub fn caller(&self) -> Self {
+    /// The same store as one of several callers has it: with faults of its own; whether it may be given old answers.
+    pub fn caller(&self, remembers: bool) -> Self {
+        let past = || Arc::new(Mutex::new(self.state.lock().clone()));
         Self {
-            past: Some(Arc::new(Mutex::new(self.state.lock().clone()))),
+            one_of_several: true,
+            past: remembers.then(past),
             term: Arc::default(),
             ..self.by_hand()
         }
@@ -142,6 +155,37 @@ impl FakeStore {
             term: Arc::default(),
             ..self.clone()
         }
+    }
+
+    /// Its clock runs faster or slower from now on: in hundredths of what everybody else's does.
+    pub fn set_pace(&self, pace: u32) {
+        self.state.lock().pace = Some(pace);
+    }
+
+    /// Somebody deletes the lease.
+    pub fn delete_lease(&self) {
+        self.state.lock().lease = None;
+    }
+
+    /// Who holds the lease now, looked at without a call.
+    pub fn holder(&self) -> Option<MemberId> {
+        let state = self.state.lock();
+        let lease = state.lease.as_ref();
+        let held = lease.filter(|(_, until)| *until > Instant::now());
+        held.map(|(holder, _)| holder.clone())
+    }
+
+    /// Whether another server lives, looked at without a call.
+    pub fn has_others(&self, member: &MemberId) -> bool {
+        let state = self.state.lock();
+        let mut signs = state.members.iter();
+        signs.any(|(id, (_, until, _))| id != member && *until > Instant::now())
+    }
+
+    /// When a server's last sign of life took effect, looked at without a call.
+    pub fn last_sign(&self, member: &MemberId) -> Option<Instant> {
+        let state = self.state.lock();
+        state.members.get(member).map(|(_, _, at)| *at)
     }
 
     /// Forgets everything, as FLUSHALL does.
@@ -162,6 +206,17 @@ impl FakeStore {
     pub fn restore(&self, backup: &Backup) {
         *self.state.lock() = backup.0.clone();
         self.moved.send_modify(|moves| *moves += 1);
+    }
+
+    fn remember(&self, state: &State) {
+        if let Some(past) = &self.past {
+            *past.lock() = state.clone();
+        }
+    }
+
+    /// What is old for this caller is as it is now.
+    pub fn catch_up(&self) {
+        self.remember(&self.state.lock());
     }
 
     fn judge(&self, name: &'static str) -> Option<Fault> {
@@ -201,6 +256,20 @@ impl FakeStore {
                     });
                     Err(error)
                 }
+                Some(Fault::Sent(time)) => {
+                    let (tell, told) = tokio::sync::oneshot::channel();
+                    let later = self.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(time).await;
+                        if !matches!(later.judge("sent"), Some(Fault::Hang)) {
+                            let _ = tell.send(later.carry_out(name, work));
+                        }
+                    });
+                    match told.await {
+                        Ok(answer) => answer,
+                        Err(_) => std::future::pending().await,
+                    }
+                }
                 Some(Fault::Hang | Fault::Drop) => std::future::pending().await,
                 Some(Fault::Mute) => {
                     let _ = self.carry_out(name, work);
@@ -225,8 +294,8 @@ impl FakeStore {
         while state.changes.len() > self.changes_kept {
             state.changes.pop_front();
         }
-        if let Some(past) = self.past.as_ref().filter(|_| changes(name)) {
-            *past.lock() = state.clone();
+        if changes(name) {
+            self.remember(&state);
         }
         let moved = state.version != before;
         drop(state);
@@ -403,7 +472,7 @@ impl State {
         let former =
             |id: &MemberId| beat.only_run && id.server == beat.member.server && *id != beat.member;
         self.members
-            .retain(|id, (_, until)| *until > now && !former(id));
+            .retain(|id, (_, until, _)| *until > now && !former(id));
         self.lease
             .take_if(|(holder, until)| *until <= now || former(holder));
         let mine = self
@@ -416,25 +485,34 @@ impl State {
                     let wall = agentainer::clock::now().as_millisecond();
                     self.term = (self.term + 1).max(u64::try_from(wall).unwrap_or(0));
                 }
-                self.lease = Some((beat.member.clone(), now + beat.lease));
+                self.lease = Some((beat.member.clone(), now + self.lasts(beat.lease)));
             }
             (false, Some(true)) => self.lease = None,
             _ => {}
         }
-        let life = (beat.report.clone(), now + beat.life);
-        self.members.insert(beat.member.clone(), life);
+        let sign = (beat.report.clone(), now + self.lasts(beat.life), now);
+        self.members.insert(beat.member.clone(), sign);
         let term = self.term;
         let others = self.members.iter().filter(|(id, _)| **id != beat.member);
         Muster {
             lease: self.lease.as_ref().map(|(holder, until)| Lease {
                 holder: holder.clone(),
                 term,
-                remaining: *until - now,
+                remaining: self.told(*until - now),
             }),
             others: others
-                .map(|(id, (report, _))| (id.clone(), report.clone()))
+                .map(|(id, (report, ..))| (id.clone(), report.clone()))
                 .collect(),
         }
+    }
+
+    /// How long a time of the store's clock is for everybody else, and the other way round.
+    fn lasts(&self, time: Duration) -> Duration {
+        time * 100 / self.pace.unwrap_or(100)
+    }
+
+    fn told(&self, time: Duration) -> Duration {
+        time * self.pace.unwrap_or(100) / 100
     }
 
     /// The change after a position.
@@ -564,7 +642,7 @@ impl AgentStore for FakeStore {
                     match store.call("next", move |state| state.after(position)).await {
                         Ok(Some(change)) => {
                             position = change.resource_version.0;
-                            if store.past.is_some()
+                            if store.one_of_several
                                 && matches!(store.judge("change"), Some(Fault::Drop))
                             {
                                 continue;

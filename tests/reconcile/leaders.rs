@@ -247,3 +247,32 @@ async fn law_6_a_leader_that_is_cut_off_from_the_store_leaves_all_to_the_next() 
     world.settle_within(s(5)).await;
     second.kill().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn law_1_a_server_that_heals_makes_nothing_by_way_of_a_store_that_is_there_after_all() {
+    let mut world = World::new(87).await;
+    world
+        .apply("users", json!({"replicas": 2, "drain": {"timeout": "5s"}}))
+        .await;
+    world.settle_within(s(10)).await;
+    // Its signs of life are lost, and nothing else is: it was alone, and believes that the store is away.
+    world.calls.judge(|call| {
+        let sign = !call.engine && call.name == "beat";
+        sign.then_some(Trouble::Fails)
+    });
+    sleep(s(6)).await;
+    // Another one may have come, and may lead.
+    let all = world.containers("users");
+    world.engine.remove_by_hand(&all[1].id);
+    world.engine.kill_by_hand(&all[0].id);
+    world
+        .until(s(10), "what ended is started again", async |world| {
+            world.ready("users") == 1
+        })
+        .await;
+    sleep(s(70)).await;
+    assert_eq!(world.engine.count("create"), 2);
+    world.calls.heal();
+    world.settle_within(s(10)).await;
+    assert_eq!(world.engine.count("create"), 3);
+}

@@ -50,7 +50,7 @@ impl World {
         let serves = spec.state == DesiredState::Running;
         let ready = if serves { wanted.len() } else { 0 };
         ensure(
-            self.ready(name) == ready,
+            self.ready_everywhere(name) == BTreeSet::from([ready]),
             format!("routed: {:?}", self.routed(name)),
         )?;
         let gone: Vec<_> = self

@@ -1,5 +1,6 @@
 //! A whole little host: engine, store, and a server on both that can die and be started again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -418,6 +419,11 @@ impl World {
         all.iter()
             .filter(|(_, s)| *s == EndpointState::Ready)
             .count()
+    }
+
+    /// The same, by each server.
+    pub fn ready_everywhere(&self, agent: &str) -> BTreeSet<usize> {
+        BTreeSet::from([self.ready(agent)])
     }
 
     /// Lets time pass until something holds; says how long it took. A server that died meanwhile is started again.

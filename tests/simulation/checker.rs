@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentainer::agent::spec::{DesiredState, StrategyKind};
 use agentainer::agent::{AgentSpec, Uid};
-use agentainer::endpoints::Endpoints;
+use agentainer::endpoints::{Endpoints, Table};
 use agentainer::observed::{Container, ContainerId, ContainerState};
 use agentainer::plan::EndpointState;
 use jiff::Timestamp;
@@ -46,26 +47,52 @@ pub struct Checker {
     /// Of each container that stopped serving by no hand of ours: whose it was, when that last was, and when the run had
     /// begun that served until then.
     lost: BTreeMap<ContainerId, (Uid, Instant, Option<Timestamp>)>,
-    /// Since when the published table gives a container nothing new; only of those that it once did.
-    rests: BTreeMap<ContainerId, Option<Instant>>,
+    /// Since when the table of a server gives a container nothing new; only of those that it once did.
+    rests: BTreeMap<(usize, ContainerId), Option<Instant>>,
+    /// Since when it says that a container drains.
+    drains: BTreeMap<(usize, ContainerId), Instant>,
     /// On their way out, as published: a surge does not count them, as in Kubernetes.
     leaving: BTreeSet<ContainerId>,
     /// Who held an address last, and until when.
     held: BTreeMap<Ipv4Addr, (ContainerId, Instant)>,
     /// Started by somebody else, or by a call that timed out long before: not reckoned with.
     exempt: BTreeSet<ContainerId>,
-    /// Requests in flight, by container.
-    pub in_flight: BTreeMap<ContainerId, u32>,
+    /// Requests in flight, by server and container.
+    pub in_flight: BTreeMap<(usize, ContainerId), u32>,
     pub violations: Vec<String>,
+    began: Option<Instant>,
 }
 
 /// What a look is about.
 pub struct Look<'a> {
     pub port: &'a FakeRuntime,
     pub programs: &'a mut Programs,
-    pub table: Option<&'a Endpoints>,
+    pub seats: &'a [Seat],
     /// How old the product's knowledge may be by no fault of its own.
     pub horizon: Duration,
+}
+
+/// A server that runs, as the checker sees it.
+pub struct Seat {
+    pub server: usize,
+    /// What it publishes.
+    pub table: Arc<Endpoints>,
+    /// Others wait for it: its signs of life have come without a gap.
+    pub waited_for: bool,
+    /// It stands still.
+    pub still: bool,
+    /// It cannot have heard of everything.
+    pub behind: bool,
+}
+
+/// A call whose effect is looked at.
+#[derive(Clone, Copy)]
+pub struct Ours<'a> {
+    pub call: &'a Call,
+    /// Whose it is.
+    pub server: usize,
+    /// Another one leads by now.
+    pub superseded: bool,
 }
 
 impl Checker {
@@ -78,19 +105,25 @@ impl Checker {
         });
     }
 
-    /// A new server: nothing is in flight any more, and nothing is published.
-    pub fn reborn(&mut self) {
-        self.rests.clear();
-        self.in_flight.clear();
+    /// A server ended: nothing is in flight there any more, and nothing is published.
+    pub fn ended(&mut self, server: usize) {
+        self.rests.retain(|(of, _), _| *of != server);
+        self.drains.retain(|(of, _), _| *of != server);
+        self.in_flight.retain(|(of, _), _| *of != server);
     }
 
-    fn violated(&mut self, law: &str, what: String) {
-        self.violations.push(format!("{law}: {what}"));
+    /// Notes what must not be.
+    pub fn violated(&mut self, law: &str, what: String) {
+        let now = Instant::now();
+        let passed = now - *self.began.get_or_insert(now);
+        self.violations
+            .push(format!("{law}: {what}, at {passed:?}"));
     }
 
     /// Looks at everything. `ours`: the call whose effect this is.
-    pub fn step(&mut self, look: &mut Look<'_>, ours: Option<&Call>) {
+    pub fn step(&mut self, look: &mut Look<'_>, ours: Option<Ours<'_>>) {
         let now = Instant::now();
+        self.began.get_or_insert(now);
         let before = std::mem::take(&mut self.seen);
         for container in look.port.look() {
             let serves = look.programs.serves(&container);
@@ -102,23 +135,28 @@ impl Checker {
             };
             self.seen.insert(seen.container.id.clone(), seen);
         }
-        if let Some(call) = ours {
-            self.our_hand(look, call, &before, now);
+        // What was decided by one that leads no more is as good as somebody else's.
+        let ours = ours.filter(|ours| !(ours.superseded && takes(ours.call)));
+        if let Some(ours) = ours {
+            self.our_hand(look, ours, &before, now);
         }
         self.others(look, ours, &before, now);
         self.addresses(look, now);
-        self.published(look, now);
+        self.leaving.clear();
+        for seat in look.seats.iter().filter(|seat| !seat.still) {
+            self.published(look, seat, now);
+        }
     }
 
     /// What only others can have done.
     fn others(
         &mut self,
         look: &Look<'_>,
-        ours: Option<&Call>,
+        ours: Option<Ours<'_>>,
         before: &BTreeMap<ContainerId, Seen>,
         now: Instant,
     ) {
-        let target = ours.map(|call| call.target.as_str());
+        let target = ours.map(|ours| ours.call.target.as_str());
         for (id, was) in before
             .iter()
             .filter(|(id, _)| Some(id.0.as_str()) != target)
@@ -141,20 +179,20 @@ impl Checker {
     fn our_hand(
         &mut self,
         look: &Look<'_>,
-        call: &Call,
+        ours: Ours<'_>,
         before: &BTreeMap<ContainerId, Seen>,
         now: Instant,
     ) {
-        let id = ContainerId(call.target.clone());
+        let id = ContainerId(ours.call.target.clone());
         let Some(was) = before.get(&id) else { return };
-        match call.name {
+        match ours.call.name {
             // One that has only just come to answer may be taken for one that does not.
-            "stop" | "remove" | "pause" | "disconnect"
-                if was.serves
-                    && (now.duration_since(was.since) > look.horizon
-                        || self.rests.get(&id) == Some(&None)) =>
+            _ if takes(ours.call)
+                && was.serves
+                && (now.duration_since(was.since) > look.horizon
+                    || self.rests.get(&(ours.server, id.clone())) == Some(&None)) =>
             {
-                self.taken(look, call.name, was, before, now);
+                self.taken(look, ours, was, before, now);
             }
             "start" if !live(was.container.state) => self.started(look, &id),
             _ => {}
@@ -165,11 +203,12 @@ impl Checker {
     fn taken(
         &mut self,
         look: &Look<'_>,
-        by: &str,
+        ours: Ours<'_>,
         was: &Seen,
         before: &BTreeMap<ContainerId, Seen>,
         now: Instant,
     ) {
+        let by = ours.call.name;
         let container = &was.container;
         let mut found = Vec::new();
         let told = format!("{by} of {} ({})", container.name, short(&container.id));
@@ -177,27 +216,25 @@ impl Checker {
         let asked_to_go = specs
             .iter()
             .any(|spec| spec.is_none_or(|spec| spec.state != DesiredState::Running));
-        if by != "pause"
-            && let Some(rests) = self.rests.get(&container.id)
-        {
+        if by != "pause" {
             let timeout = specs.iter().flatten();
             let timeout = timeout.map(|spec| spec.drain.timeout.duration()).min();
             // An agent that is deleted drains as its spec says while its object is there; its orphans have the default.
             let timeout = timeout
                 .or_else(|| self.last_timeout(container))
                 .unwrap_or(Duration::from_secs(30));
-            let flying = self.in_flight.get(&container.id).copied().unwrap_or(0);
-            match rests.map(|since| now.duration_since(since)) {
-                None => found.push(format!("{told}: it is still given requests")),
-                Some(rest) if rest < SETTLE.min(timeout) => {
-                    found.push(format!("{told}: it drained for {rest:?} only"));
+            for seat in look.seats {
+                let own = seat.server == ours.server;
+                // Time is up when it is for who acts.
+                let drains = self.drains.get(&(ours.server, container.id.clone()));
+                let over = drains.is_some_and(|at| now.duration_since(*at) >= timeout);
+                if own || (seat.waited_for && !timeout.is_zero() && !over) {
+                    found.extend(self.sent_to(seat.server, &container.id, timeout, now));
                 }
-                Some(rest) if flying > 0 && rest < timeout => found.push(format!(
-                    "{told}: {flying} in flight, after {rest:?} of {timeout:?}"
-                )),
-                Some(_) => {}
             }
         }
+        let found = found.into_iter().map(|what| format!("{told}: {what}"));
+        let mut found: Vec<String> = found.collect();
         let floor = specs.iter().map(|spec| spec.map_or(0, floor)).min();
         let uid = &container.identity.uid;
         let served = before.values().filter(|seen| seen.serves);
@@ -211,6 +248,30 @@ impl Checker {
         }
         for what in found {
             self.violated("law 5", what);
+        }
+    }
+
+    /// Why a container could not be taken, by what a server sends to it.
+    fn sent_to(
+        &self,
+        server: usize,
+        id: &ContainerId,
+        timeout: Duration,
+        now: Instant,
+    ) -> Option<String> {
+        let place = (server, id.clone());
+        let rests = self.rests.get(&place)?;
+        let flying = self.in_flight.get(&place).copied().unwrap_or(0);
+        let by = format!("by server {server}");
+        match rests.map(|since| now.duration_since(since)) {
+            None => Some(format!("it is still given requests {by}")),
+            Some(rest) if rest < SETTLE.min(timeout) => {
+                Some(format!("it drained for {rest:?} only {by}"))
+            }
+            Some(rest) if flying > 0 && rest < timeout => Some(format!(
+                "{flying} in flight {by}, after {rest:?} of {timeout:?}"
+            )),
+            Some(_) => None,
         }
     }
 
@@ -310,24 +371,26 @@ impl Checker {
     }
 
     /// Requests go to what is theirs, and to what answered at least once.
-    fn published(&mut self, look: &mut Look<'_>, now: Instant) {
-        let Some(table) = look.table else { return };
-        let table = table.table();
+    fn published(&mut self, look: &Look<'_>, seat: &Seat, now: Instant) {
+        let table = seat.table.table();
+        let place = |id: &ContainerId| (seat.server, id.clone());
         let mut found = Vec::new();
-        self.leaving.clear();
         for (agent, route) in table.routes.iter() {
             for (endpoint, state) in &route.endpoints {
                 let id = &endpoint.container;
                 if *state == EndpointState::Draining {
                     self.leaving.insert(id.clone());
+                    self.drains.entry(place(id)).or_insert(now);
+                } else {
+                    self.drains.remove(&place(id));
                 }
                 if *state != EndpointState::Ready {
-                    if let Some(rests) = self.rests.get_mut(id) {
+                    if let Some(rests) = self.rests.get_mut(&place(id)) {
                         rests.get_or_insert(now);
                     }
                     continue;
                 }
-                self.rests.insert(id.clone(), None);
+                self.rests.insert(place(id), None);
                 let IpAddr::V4(at) = endpoint.address.ip() else {
                     continue;
                 };
@@ -361,7 +424,7 @@ impl Checker {
                         let long = self.held.get(&at).is_none_or(|(_, until)| {
                             now.duration_since(*until) > look.horizon.max(Duration::from_secs(3))
                         });
-                        if gone.is_none() && long {
+                        if gone.is_none() && long && !seat.behind {
                             let what = format!("{agent} is routed to {}, which is gone", short(id));
                             found.push(("law 5", what));
                         }
@@ -369,20 +432,54 @@ impl Checker {
                 }
             }
         }
+        if !seat.behind {
+            found.extend(self.too_many(&table, look.horizon, now));
+        }
         let there: BTreeSet<&ContainerId> = table
             .routes
             .iter()
             .flat_map(|(_, route)| &route.endpoints)
             .map(|(endpoint, _)| &endpoint.container)
             .collect();
-        for (id, rests) in &mut self.rests {
-            if !there.contains(id) {
+        for ((server, id), rests) in &mut self.rests {
+            if *server == seat.server && !there.contains(id) {
                 rests.get_or_insert(now);
             }
         }
         for (law, what) in found {
             self.violated(law, what);
         }
+    }
+
+    /// Agents of which more containers are ready for one place than a surge allows.
+    fn too_many(
+        &self,
+        table: &Table,
+        horizon: Duration,
+        now: Instant,
+    ) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        for (agent, route) in table.routes.iter() {
+            let ready = route.endpoints.iter();
+            let ready = ready.filter(|(_, state)| *state == EndpointState::Ready);
+            let ready = ready.filter_map(|(endpoint, _)| self.seen.get(&endpoint.container));
+            let ready = ready.filter(|seen| !self.exempt.contains(&seen.container.id));
+            let ready: Vec<&Container> = ready.map(|seen| &seen.container).collect();
+            let Some(first) = ready.first() else { continue };
+            let places: BTreeSet<u32> = ready.iter().map(|one| one.identity.ordinal).collect();
+            let extra = ready.len() - places.len();
+            if extra == 0 {
+                continue;
+            }
+            let specs = self.specs(first, now, horizon);
+            let most = specs.iter().flatten().map(|spec| surge(spec)).max();
+            if most.is_some_and(|most| extra > most) {
+                let names: Vec<&str> = ready.iter().map(|one| one.name.as_str()).collect();
+                let what = format!("of {agent} {extra} serve beside others: {names:?}");
+                found.push(("law 1", what));
+            }
+        }
+        found
     }
 
     /// How long an instance may drain by the last spec of its agent's present life, that of a deletion left out.
@@ -442,6 +539,11 @@ fn surge(spec: &AgentSpec) -> usize {
         0 => surge.max(1) as usize,
         _ => surge as usize,
     }
+}
+
+/// Whether a call takes a container from who uses it.
+fn takes(call: &Call) -> bool {
+    matches!(call.name, "stop" | "remove" | "pause" | "disconnect")
 }
 
 fn live(state: ContainerState) -> bool {

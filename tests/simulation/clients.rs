@@ -12,17 +12,18 @@ use tokio::time::sleep;
 
 use crate::world::Shared;
 
-/// Sends requests to an agent for ever; often while something changes, seldom while nothing does.
-pub async fn requests(shared: Arc<Shared>, agent: AgentName, seed: u64) {
+/// Sends requests to an agent by way of a server for ever; often while something changes, seldom while nothing does.
+pub async fn requests(shared: Arc<Shared>, server: usize, agent: AgentName, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let (mut version, mut calm) = (0, 0);
     loop {
         let pause = 150 << std::cmp::min(calm, 7);
         sleep(Duration::from_millis(rng.random_range(pause / 2..=pause))).await;
-        let Some(table) = shared.table.lock().clone() else {
+        let Some(life) = shared.awake(server) else {
             calm = 0;
             continue;
         };
+        let table = &life.table;
         let now = table.table().version;
         calm = if now == version { calm + 1 } else { 0 };
         version = now;
@@ -45,21 +46,23 @@ pub async fn requests(shared: Arc<Shared>, agent: AgentName, seed: u64) {
             _ => rng.random_range(10..500),
         };
         let flying = picked.enter();
-        let id = picked.container.clone();
+        let place = (server, picked.container.clone());
         *shared
             .checker
             .lock()
             .in_flight
-            .entry(id.clone())
+            .entry(place.clone())
             .or_default() += 1;
         shared.step(None);
         let shared = Arc::downgrade(&shared);
         tokio::spawn(async move {
             sleep(Duration::from_millis(lasts)).await;
+            // Its end is not noticed by one that stands still.
+            life.wakes().await;
             drop(flying);
             if let Some(shared) = shared.upgrade() {
                 let mut checker = shared.checker.lock();
-                if let Some(count) = checker.in_flight.get_mut(&id) {
+                if let Some(count) = checker.in_flight.get_mut(&place) {
                     *count = count.saturating_sub(1);
                 }
             }

@@ -27,12 +27,21 @@ pub struct Told {
     pub moments: BTreeMap<Moment, u64>,
 }
 
-/// Plays a story. Every seed but the first has calls that take random times.
-pub async fn play(scenario: Scenario, seed: u64, strikes: Vec<Strike>, quiet: Duration) -> Told {
+/// Plays a story with so many servers. Every seed but the first has calls that take random times.
+pub async fn play(
+    scenario: Scenario,
+    servers: usize,
+    seed: u64,
+    strikes: Vec<Strike>,
+    quiet: Duration,
+) -> Told {
     let plain = strikes.is_empty();
-    let mut world = World::new(seed, strikes).await;
+    let mut world = World::with(servers, seed, strikes).await;
     if seed != 1 {
         world.shared.script.lock().vary(seed);
+    }
+    if seed != 1 && servers == 2 {
+        world.vary(seed);
     }
     (scenario.play)(&mut world).await;
     let moments = world.shared.script.lock().counts.clone();
@@ -93,9 +102,39 @@ pub const FAULTS: [(Moment, Trouble); 11] = [
     (Moment::Call, Trouble::Pause),
 ];
 
+/// What can go wrong where there are two servers.
+pub const FAULTS_OF_TWO: [(Moment, Trouble); 26] = [
+    (Moment::Write, Trouble::DiesBefore),
+    (Moment::Write, Trouble::DiesAfter),
+    (Moment::Write, Trouble::BothDie),
+    (Moment::Write, Trouble::OtherDies),
+    (Moment::Write, Trouble::Pause),
+    (Moment::Write, Trouble::Nap),
+    (Moment::Write, Trouble::CutOff),
+    (Moment::Write, Trouble::TimesOut),
+    (Moment::Write, Trouble::Late),
+    (Moment::Write, Trouble::Hangs),
+    (Moment::Read, Trouble::DiesBefore),
+    (Moment::Read, Trouble::Pause),
+    (Moment::Read, Trouble::Nap),
+    (Moment::Read, Trouble::CutOff),
+    (Moment::Read, Trouble::Fails),
+    (Moment::Read, Trouble::Hangs),
+    (Moment::Read, Trouble::Old),
+    (Moment::Event, Trouble::Drop),
+    (Moment::Change, Trouble::Drop),
+    (Moment::Sign, Trouble::Fails),
+    (Moment::Sign, Trouble::TimesOut),
+    (Moment::Sign, Trouble::Late),
+    (Moment::Sign, Trouble::Hangs),
+    (Moment::Sign, Trouble::DiesAfter),
+    (Moment::Sign, Trouble::OtherDies),
+    (Moment::Sign, Trouble::Pause),
+];
+
 /// What a story without faults is like.
-pub fn plain(scenario: Scenario) -> Told {
-    alone(play(scenario, 1, Vec::new(), s(130)))
+pub fn plain(scenario: Scenario, servers: usize) -> Told {
+    alone(play(scenario, servers, 1, Vec::new(), s(130)))
         .unwrap_or_else(|why| panic!("{} without a fault: {why}", scenario.name))
 }
 
@@ -116,8 +155,14 @@ fn slack(scenario: Scenario, strikes: &[Strike]) -> u64 {
 }
 
 /// Why a story with faults did not end as it should.
-pub fn wrong(scenario: Scenario, plain: &Told, seed: u64, strikes: &[Strike]) -> Option<String> {
-    let end = match alone(play(scenario, seed, strikes.to_vec(), s(130))) {
+pub fn wrong(
+    scenario: Scenario,
+    servers: usize,
+    plain: &Told,
+    seed: u64,
+    strikes: &[Strike],
+) -> Option<String> {
+    let end = match alone(play(scenario, servers, seed, strikes.to_vec(), s(130))) {
         Ok(told) => told.end,
         Err(why) => return Some(why),
     };
@@ -177,32 +222,32 @@ pub fn number(name: &str) -> Option<u64> {
 
 /// In an everyday run, every so many moments one is tried.
 const EVERYDAY: u64 = 24;
+/// The same of two servers.
+const EVERYDAY_OF_TWO: u64 = 96;
 
-/// Every story with every fault at every `EVERY`-th moment; `EVERY=1` is all of them.
-#[test]
-fn law_1_one_fault_at_any_moment_changes_nothing_of_the_end() {
-    let every = number("EVERY").unwrap_or(EVERYDAY);
+/// Every story of these with each fault at every so manieth moment, told by so many servers.
+fn one_fault(servers: usize, stories: &[Scenario], faults: &[(Moment, Trouble)], every: u64) {
     let only = variable("STORY");
     let kind = variable("TROUBLE");
-    let plains: Vec<_> = ALL
+    let plains: Vec<_> = stories
         .iter()
         .filter(|scenario| only.as_ref().is_none_or(|only| only == scenario.name))
-        .map(|scenario| (*scenario, plain(*scenario)))
+        .map(|scenario| (*scenario, plain(*scenario, servers)))
         .collect();
     let mut jobs = Vec::new();
     for (scenario, plain) in &plains {
-        for (moment, trouble) in FAULTS {
+        for (moment, trouble) in faults {
             if kind
                 .as_ref()
                 .is_some_and(|kind| *kind != format!("{trouble:?}"))
             {
                 continue;
             }
-            let count = plain.moments.get(&moment).copied().unwrap_or(0);
+            let count = plain.moments.get(moment).copied().unwrap_or(0);
             let of_it = |nth| Strike {
-                moment,
+                moment: *moment,
                 nth,
-                trouble,
+                trouble: *trouble,
             };
             let first = jobs.len() as u64 % every;
             jobs.extend(
@@ -213,14 +258,14 @@ fn law_1_one_fault_at_any_moment_changes_nothing_of_the_end() {
         }
     }
     let wrong = on_all_cores(&jobs, |(scenario, plain, strike)| {
-        let why = wrong(**scenario, plain, 1, &[*strike])?;
+        let why = wrong(**scenario, servers, plain, 1, &[*strike])?;
         let Strike {
             moment,
             nth,
             trouble,
         } = strike;
         let again = format!(
-            "STORY={} STRIKE={moment:?}:{nth}:{trouble:?}",
+            "STORY={} SERVERS={servers} STRIKE={moment:?}:{nth}:{trouble:?}",
             scenario.name
         );
         Some(format!(
@@ -228,6 +273,22 @@ fn law_1_one_fault_at_any_moment_changes_nothing_of_the_end() {
         ))
     });
     all_well(jobs.len(), &wrong);
+}
+
+/// Every story with every fault at every `EVERY`-th moment; `EVERY=1` is all of them.
+#[test]
+fn law_1_one_fault_at_any_moment_changes_nothing_of_the_end() {
+    let every = number("EVERY").unwrap_or(EVERYDAY);
+    one_fault(1, ALL, &FAULTS, every);
+}
+
+/// The same with two servers, for the stories in which something is taken away or has to be made once.
+#[test]
+fn law_1_one_fault_to_one_of_two_servers_changes_nothing_of_the_end() {
+    let every = number("EVERY").unwrap_or(EVERYDAY_OF_TWO);
+    let stories: Vec<_> = ALL.iter().filter(|story| story.for_two()).collect();
+    let stories: Vec<Scenario> = stories.into_iter().copied().collect();
+    one_fault(2, &stories, &FAULTS_OF_TWO, every);
 }
 
 /// One story with the strikes that `STRIKE` names, as a failing run prints them.
@@ -240,7 +301,9 @@ fn one_story_again() {
     let scenario = *scenario.expect("a story of the catalogue");
     let strikes: Vec<Strike> = strikes.split(',').map(read).collect();
     let seed = number("SEED").unwrap_or(1);
-    let wrong = wrong(scenario, &plain(scenario), seed, &strikes);
+    let servers = number("SERVERS").unwrap_or(1) as usize;
+    let plain = plain(scenario, servers);
+    let wrong = wrong(scenario, servers, &plain, seed, &strikes);
     all_well(1, &wrong.into_iter().collect::<Vec<_>>());
 }
 
@@ -249,7 +312,7 @@ fn read(text: &str) -> Strike {
     let mut words = text.split(':');
     let mut word = || words.next().expect("MOMENT:NTH:TROUBLE");
     let (moment, nth, trouble) = (word(), word(), word());
-    let known = FAULTS.iter();
+    let known = FAULTS.iter().chain(&FAULTS_OF_TWO);
     let mut fitting =
         known.filter(|(of, what)| format!("{of:?}") == moment && format!("{what:?}") == trouble);
     let (moment, trouble) = *fitting.next().expect("a trouble of that moment");

@@ -4,7 +4,8 @@
 //! ```text
 //! scenarios.rs   what happens: create, scale, roll, undo, delete, …           a catalogue, and random walks
 //! trouble.rs     what goes wrong at which call: crash, error, time-out, …     planned, or by chance
-//! world.rs       the host: engine, store, server, operator, somebody's hand
+//! world.rs       the host: engine, store, servers, operator, somebody's hand
+//! server.rs      one server or two, that die, stand still and lose the store
 //! programs.rs    what agents do: how long they take to start, whether they answer
 //! clients.rs     who sends them requests
 //! checker.rs     what must hold at every step
@@ -34,10 +35,13 @@ mod matching;
 mod checker;
 mod clients;
 mod exhaustive;
+mod joining;
 mod mutations;
+mod mutations_of_two;
 mod programs;
 mod random;
 mod scale;
 mod scenarios;
+mod server;
 mod trouble;
 mod world;

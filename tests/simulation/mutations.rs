@@ -1,9 +1,12 @@
-//! Tests of the test: worlds that lie to the product, and hands that do what it must not, are found out by the checker.
+//! Tests of the test: worlds that lie to the product, and hands that do what it must not, are found out by the checker. Those of
+//! two servers are in mutations_of_two.rs.
 
+use agentainer::runtime::RuntimeClass;
 use serde_json::json;
 
+use crate::checker::Ours;
 use crate::exhaustive::alone;
-use crate::fake_runtime::{Call, Fault};
+use crate::fake_runtime::{Call, Caller as _, Fault};
 use crate::world::{World, s};
 
 async fn two() -> World {
@@ -15,13 +18,24 @@ async fn two() -> World {
     world
 }
 
+/// The server hears nothing of its containers.
+pub fn blinded(call: &Call) -> Option<Fault> {
+    let fault = Fault::Refuse(RuntimeClass::Transient);
+    call.name.starts_with("list").then_some(fault)
+}
+
 /// What the checker says of an effect that is taken for ours.
 async fn said(world: &World, call: &'static str, deed: impl FnOnce(&World)) -> String {
     world.shared.step(None);
     deed(world);
     let target = world.containers("users")[0].id.0.clone();
     let call = Call { name: call, target };
-    world.shared.step(Some(&call));
+    let ours = Ours {
+        call: &call,
+        server: 0,
+        superseded: false,
+    };
+    world.shared.step(Some(ours));
     world.shared.checker.lock().violations.join("\n")
 }
 
@@ -49,8 +63,7 @@ fn a_second_container_for_one_instance_is_found() {
         let mut world = two().await;
         let spec = json!({"image": "users", "replicas": 2, "drain": {"timeout": "5s"}});
         // Three of one place: one more than a surge of one.
-        let lie = |call: &Call| (call.name == "list_agent").then_some(Fault::Old);
-        *world.shared.lie.lock() = Some(Box::new(lie));
+        *world.shared.lie.lock() = Some(Box::new(blinded));
         world.apply("users", spec).await;
         let first = world.containers("users")[0].clone();
         for incarnation in 7..9 {

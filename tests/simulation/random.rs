@@ -3,7 +3,6 @@
 //! and then nothing is written.
 
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agentainer::observed::Limits;
@@ -11,7 +10,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::exhaustive::{FAULTS, Told, all_well, alone, number, on_all_cores, plain, wrong};
+use crate::exhaustive::{
+    FAULTS, FAULTS_OF_TWO, Told, all_well, alone, number, on_all_cores, plain, wrong,
+};
 use crate::programs::Health;
 use crate::scenarios::ALL;
 use crate::trouble::{Chance, Strike, Trouble};
@@ -25,16 +26,26 @@ fn one_of<T: Copy>(rng: &mut StdRng, of: &[T]) -> T {
     of[rng.random_range(0..of.len())]
 }
 
+/// Every third seed has two.
+fn servers(seed: u64) -> usize {
+    if seed.is_multiple_of(3) { 2 } else { 1 }
+}
+
 /// A story with two to five faults, and calls that take random times.
 fn story(seed: u64) -> Option<String> {
-    static PLAINS: OnceLock<Vec<Told>> = OnceLock::new();
-    let plains = PLAINS.get_or_init(|| ALL.iter().map(|scenario| plain(*scenario)).collect());
+    static PLAINS: [OnceLock<Vec<Told>>; 2] = [OnceLock::new(), OnceLock::new()];
+    let servers = servers(seed);
+    let told = |scenario| plain(scenario, servers);
+    let plains = PLAINS[servers - 1].get_or_init(|| ALL.iter().copied().map(told).collect());
     let mut rng = StdRng::seed_from_u64(seed);
     let nth = rng.random_range(0..ALL.len());
     let (scenario, plain) = (ALL[nth], &plains[nth]);
     let strikes: Vec<Strike> = (0..rng.random_range(2..6))
         .map(|_| {
-            let (moment, trouble) = one_of(&mut rng, &FAULTS);
+            let (moment, trouble) = match servers {
+                1 => one_of(&mut rng, &FAULTS),
+                _ => one_of(&mut rng, &FAULTS_OF_TWO),
+            };
             let count = plain.moments.get(&moment).copied().unwrap_or(0);
             Strike {
                 moment,
@@ -43,8 +54,9 @@ fn story(seed: u64) -> Option<String> {
             }
         })
         .collect();
-    let why = wrong(scenario, plain, seed + 2, &strikes)?;
-    Some(format!("{} with {strikes:?}\n{why}", scenario.name))
+    let why = wrong(scenario, servers, plain, seed + 2, &strikes)?;
+    let name = scenario.name;
+    Some(format!("{name}, {servers} servers, {strikes:?}\n{why}"))
 }
 
 /// A spec; `good`: one that can be had.
@@ -115,7 +127,28 @@ fn somebody(world: &World, rng: &mut StdRng) {
     });
 }
 
+/// What befalls one of two servers.
+async fn mishap(world: &mut World, rng: &mut StdRng) {
+    let server = rng.random_range(0..2);
+    let life = world.shared.awake(server);
+    match (rng.random_range(0..8), life) {
+        (0 | 1, Some(life)) => life.stand_still(s(one_of(rng, &[1, 2, 4, 10, 30]))),
+        (2 | 3, Some(life)) => life.cut_off(),
+        (4 | 5, _) => {
+            world.kill_one(server).await;
+            if rng.random_bool(0.5) {
+                world.returns_in(one_of(rng, &[0, 1, 3, 20]), server);
+            }
+        }
+        (6, _) => world.kill_one(server).await,
+        _ => world.serve(),
+    }
+}
+
 async fn step(world: &mut World, rng: &mut StdRng) {
+    if world.shared.servers == 2 && rng.random_bool(0.3) {
+        mishap(world, rng).await;
+    }
     let agent = one_of(rng, &AGENTS);
     match rng.random_range(0..26) {
         0..8 => {
@@ -141,9 +174,9 @@ async fn step(world: &mut World, rng: &mut StdRng) {
             world.shared.programs.lock().agent(agent, health);
         }
         19 => world.shared.programs.lock().heal(),
-        20 => world.shared.script.lock().heal(),
+        20 => world.heal(),
         21 | 22 => {
-            let chance = Chance {
+            let mut chance = Chance {
                 rng: StdRng::from_rng(rng),
                 odds: one_of(rng, &[0.02, 0.05, 0.2]),
                 of: vec![
@@ -163,6 +196,10 @@ async fn step(world: &mut World, rng: &mut StdRng) {
                     Trouble::Pause,
                 ],
             };
+            if world.shared.servers == 2 {
+                let more = [Trouble::Nap, Trouble::CutOff, Trouble::OtherDies];
+                chance.of.extend(more);
+            }
             world.shared.script.lock().chance = Some(chance);
         }
         23 => world.shared.script.lock().store_away = true,
@@ -181,19 +218,19 @@ async fn step(world: &mut World, rng: &mut StdRng) {
 
 async fn walk(seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut world = World::new(seed, Vec::new()).await;
+    let mut world = World::adrift(servers(seed), seed).await;
     world.shared.script.lock().vary(seed);
-    world.shared.adrift.store(true, Ordering::Relaxed);
+    if world.shared.servers == 2 {
+        world.vary(seed);
+    }
     for _ in 0..rng.random_range(3..20) {
         step(&mut world, &mut rng).await;
     }
     // The faults end.
-    world.shared.script.lock().heal();
+    world.heal();
     world.engine.set_down(false);
     world.shared.programs.lock().heal();
-    if !world.serves() {
-        world.serve();
-    }
+    world.serve();
     world.rest(s(70)).await;
     // The operator does what the conditions say, and asks for what can be had.
     for container in world.port.look() {

@@ -21,6 +21,24 @@ const fn races(name: &str) -> bool {
     )
 }
 
+impl Scenario {
+    /// Whether it is told with two servers too, one fault at each moment: something is drained, or must be made once.
+    pub fn for_two(&self) -> bool {
+        const TOLD: [&str; 9] = [
+            "create",
+            "scale_down",
+            "roll",
+            "recreate",
+            "undo",
+            "delete_and_make_again",
+            "stop_and_start",
+            "removed",
+            "network_loss",
+        ];
+        TOLD.contains(&self.name)
+    }
+}
+
 /// How long one step may take: longer than any rest after a failure.
 const LIMIT: std::time::Duration = s(420);
 

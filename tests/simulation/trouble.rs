@@ -37,8 +37,17 @@ pub enum Trouble {
     Slow,
     /// An event that nobody hears of.
     Drop,
-    /// The whole server stands still for half a minute, while the world moves on.
+    /// The whole server stands still for half a minute, while the world moves on. Beside another one it does so in the middle
+    /// of the call, which goes out when it wakes.
     Pause,
+    /// The same for two seconds, less than a lease; beside another server alone.
+    Nap,
+    /// The store does not answer this server for a while, whatever it says to others.
+    CutOff,
+    /// The other server dies.
+    OtherDies,
+    /// Both die.
+    BothDie,
 }
 
 impl Trouble {
@@ -64,6 +73,8 @@ pub enum Moment {
     Event,
     /// A change that the store's watch tells.
     Change,
+    /// A sign of life, which is how the lease is held; where there are two servers.
+    Sign,
 }
 
 /// One trouble at one moment.
@@ -78,6 +89,8 @@ pub struct Strike {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Made {
     pub at: Duration,
+    /// Which server's it was.
+    pub by: usize,
     pub engine: bool,
     pub name: &'static str,
     pub target: String,
@@ -95,6 +108,8 @@ pub struct Chance {
 
 /// Decides what goes wrong, and remembers what was said.
 pub struct Script {
+    /// Whether there are two servers: then signs of life are struck too.
+    two: bool,
     strikes: Vec<Strike>,
     pub chance: Option<Chance>,
     latency: Option<StdRng>,
@@ -110,8 +125,9 @@ pub struct Script {
 }
 
 impl Script {
-    pub fn new(strikes: Vec<Strike>) -> Self {
+    pub fn new(strikes: Vec<Strike>, two: bool) -> Self {
         Self {
+            two,
             strikes,
             chance: None,
             latency: None,
@@ -149,8 +165,9 @@ impl Script {
             let mut strike = strike.filter(|strike| strike.moment == *moment && strike.nth == at);
             found = found.or(strike.next().map(|strike| strike.trouble));
         }
-        let writes = moments.contains(&Moment::Write);
-        let event = !moments.contains(&Moment::Call);
+        let sign = moments.contains(&Moment::Sign);
+        let writes = moments.contains(&Moment::Write) || sign;
+        let event = !moments.contains(&Moment::Call) && !sign;
         if let Some(chance) = self.chance.as_mut().filter(|_| found.is_none())
             && chance.rng.random_bool(chance.odds)
         {
@@ -165,7 +182,8 @@ impl Script {
         }
         if let Some(found) = found {
             self.struck_at = Some(Instant::now());
-            if found.blinds() {
+            // Of two servers one goes on, and knows all.
+            if found.blinds() && !(self.two && found == Trouble::Pause) {
                 self.blinded_at = self.struck_at;
             }
         }
@@ -174,14 +192,15 @@ impl Script {
 
     fn note(
         &mut self,
+        by: usize,
         engine: bool,
-        name: &'static str,
-        target: &str,
+        (name, target): (&'static str, &str),
         writes: bool,
         trouble: Option<Trouble>,
     ) {
         self.made.push(Made {
             at: self.began.elapsed(),
+            by,
             engine,
             name,
             target: target.to_owned(),
@@ -190,7 +209,7 @@ impl Script {
         });
     }
 
-    pub fn engine(&mut self, call: &fake_runtime::Call) -> Option<Trouble> {
+    pub fn engine(&mut self, by: usize, call: &fake_runtime::Call) -> Option<Trouble> {
         if call.name == "event" {
             let trouble = self.next(&[Moment::Event]);
             return if self.deaf {
@@ -205,20 +224,27 @@ impl Script {
             Moment::Read
         };
         let trouble = self.next(&[Moment::Call, kind]);
-        self.note(true, call.name, &call.target, call.writes(), trouble);
+        self.note(by, true, (call.name, &call.target), call.writes(), trouble);
         trouble
     }
 
-    pub fn store(&mut self, name: &'static str) -> Option<Trouble> {
+    pub fn store(&mut self, by: usize, name: &'static str) -> Option<Trouble> {
         let trouble = match name {
             "change" => return self.next(&[Moment::Change]),
-            // A step of the watch, a beat of the lease: asked again and again.
+            // Asked again and again.
+            "beat" | "leave" if self.two => {
+                let trouble = self.next(&[Moment::Sign]);
+                if trouble.is_some() {
+                    self.note(by, false, (name, ""), false, trouble);
+                }
+                trouble
+            }
             "next" | "beat" | "leave" => None,
             _ => {
                 let writes = fake_store::writes(name);
                 let kind = if writes { Moment::Write } else { Moment::Read };
                 let trouble = self.next(&[Moment::Call, kind]);
-                self.note(false, name, "", writes, trouble);
+                self.note(by, false, (name, ""), writes, trouble);
                 trouble
             }
         };
@@ -253,7 +279,9 @@ impl Script {
         let (before, after) = self.times(name);
         let later = |fault| Fault::Then(before, Box::new(fault));
         match trouble {
-            None | Some(Trouble::Pause) => Fault::Slow { before, after },
+            None
+            | Some(Trouble::Pause | Trouble::Nap | Trouble::OtherDies | Trouble::BothDie)
+            | Some(Trouble::CutOff) => Fault::Slow { before, after },
             Some(Trouble::DiesBefore) => Fault::Hang,
             Some(Trouble::DiesAfter) => later(Fault::Mute),
             Some(Trouble::Fails) => later(Fault::Refuse(RuntimeClass::Transient)),
@@ -279,11 +307,15 @@ impl Script {
         let (before, after) = self.times(name);
         let later = |fault| Fault::Then(before, Box::new(fault));
         match trouble {
-            None | Some(Trouble::Pause) => Fault::Slow { before, after },
+            None | Some(Trouble::Pause | Trouble::Nap | Trouble::OtherDies | Trouble::BothDie) => {
+                Fault::Slow { before, after }
+            }
             Some(Trouble::DiesBefore) => Fault::Hang,
             Some(Trouble::DiesAfter) => later(Fault::Mute),
             // Whatever a conflict is: the store has one for its commits alone.
-            Some(Trouble::Fails | Trouble::Conflicts) => later(Fault::Before(away())),
+            Some(Trouble::Fails | Trouble::Conflicts | Trouble::CutOff) => {
+                later(Fault::Before(away()))
+            }
             Some(Trouble::TimesOut) => later(Fault::After(away())),
             Some(Trouble::Late) => later(Fault::Late(Duration::from_secs(3), away())),
             Some(Trouble::Hangs) => Fault::Then(DEADLINE, Box::new(Fault::Before(away()))),

@@ -1,41 +1,45 @@
-//! The simulated host: engine, store, one server that can die, stand still and be started again, an operator, and
-//! somebody else's hand.
+//! The simulated host: engine, store, one server or two, an operator, and somebody else's hand.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agentainer::agent::{Agent, AgentSpec, ClusterId, Metadata, ResourceVersion, Uid};
 use agentainer::clock;
-use agentainer::endpoints::Endpoints;
 use agentainer::keys::{FINALIZER, RESTARTED_AT};
 use agentainer::names::AgentName;
 use agentainer::observed::{Container, ContainerId};
 use agentainer::plan::EndpointState;
-use agentainer::probe::{Outcome, Prober, Target};
-use agentainer::reconcile::{self, Board, Handle, Injection, Parts, Settings};
 use agentainer::runtime::RuntimeSettings;
 use agentainer::store::{AgentStore, Write};
 use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
-use crate::checker::{Checker, Look};
+use crate::checker::{Checker, Look, Ours};
 use crate::clients;
 use crate::fake_runtime::{Call, Caller, FakeEngine, FakeRuntime, Fault, Program};
 use crate::fake_store::FakeStore;
 use crate::programs::{Health, Programs};
+use crate::server::{Life, STANDS_STILL, Server};
 use crate::trouble::{Made, Script, Strike, Trouble};
 
 /// Every agent is looked at this often.
 pub const RESYNC: Duration = s(60);
 /// From the death of a server to the next one's start.
 const DOWN: Duration = Duration::from_millis(500);
-/// For how long a server stands still.
-const STANDS_STILL: Duration = s(30);
+/// The same where another one goes on: within its lease, within its life, and long after both.
+const AWAY: [Duration; 4] = [Duration::from_millis(300), s(1), s(4), s(8)];
+/// How often it is looked who leads.
+const GLANCE: Duration = Duration::from_millis(500);
+/// For how long a lease holds.
+const LEASE: Duration = s(3);
+/// Within which time one of two servers takes over.
+const TAKEOVER: Duration = s(5);
 
 pub const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -52,16 +56,23 @@ pub struct Shared {
     pub programs: Mutex<Programs>,
     pub script: Mutex<Script>,
     pub checker: Mutex<Checker>,
-    /// What the live server publishes.
-    pub table: Mutex<Option<Arc<Endpoints>>>,
+    /// The store, as everybody but the servers sees it.
+    pub store: FakeStore,
+    /// How many servers there are when all run.
+    pub servers: usize,
+    /// Several faults may come together, and the takeover then takes longer.
+    patient: bool,
+    /// Those that run.
+    lives: Mutex<Vec<Arc<Life>>>,
     /// A lie told to the checker's victims: see mutations.rs.
     pub lie: Mutex<Option<Lie>>,
-    /// The server died or stands still.
+    /// What is to happen to servers.
+    deeds: Mutex<Vec<Deed>>,
     struck: Notify,
+    /// Until when signs of life that went wrong keep anybody from leading.
+    hindered: Mutex<Instant>,
     /// So much happens that nobody can be blamed for an old view.
-    pub adrift: AtomicBool,
-    died: AtomicBool,
-    still: AtomicBool,
+    adrift: AtomicBool,
 }
 
 /// Changes what the server hears of the engine, to see whether the checker would see it.
@@ -69,17 +80,48 @@ pub type Lie = Box<dyn Fn(&Call) -> Option<Fault> + Send>;
 
 impl Shared {
     /// Looks whether all that must hold does. `ours`: the call whose effect this is.
-    pub fn step(&self, ours: Option<&Call>) {
-        let table = self.table.lock().clone();
+    pub fn step(&self, ours: Option<Ours<'_>>) {
+        let lives = self.lives();
+        let seats: Vec<_> = lives.iter().map(|life| life.seat()).collect();
         let horizon = self.horizon();
+        let leaders = lives.iter().filter(|life| life.leads()).count();
+        if leaders > 1 {
+            let what = "two servers lead".to_owned();
+            self.checker.lock().violated("law 1", what);
+        }
         let mut programs = self.programs.lock();
         let mut look = Look {
             port: &self.port,
             programs: &mut programs,
-            table: table.as_deref(),
+            seats: &seats,
             horizon,
         };
         self.checker.lock().step(&mut look, ours);
+    }
+
+    /// The servers that run.
+    pub fn lives(&self) -> Vec<Arc<Life>> {
+        self.lives.lock().clone()
+    }
+
+    /// The server of a number, if it runs and does not stand still.
+    pub fn awake(&self, server: usize) -> Option<Arc<Life>> {
+        let lives = self.lives.lock();
+        let mut found = lives.iter().filter(|life| life.server == server);
+        found.next().filter(|life| !life.stands_still()).cloned()
+    }
+
+    pub fn does(&self, deed: Deed) {
+        self.deeds.lock().push(deed);
+        self.struck.notify_one();
+    }
+
+    /// A sign of life goes wrong. One such is borne; of several, or beside other faults, each may hold up the next leader
+    /// for as long as it holds the lease.
+    pub fn hinders(&self, now: Instant) {
+        if self.patient || self.adrift.load(Ordering::Relaxed) {
+            *self.hindered.lock() = now + LEASE;
+        }
     }
 
     /// How old the product's knowledge may be by no fault of its own.
@@ -95,77 +137,13 @@ impl Shared {
     }
 }
 
-/// One server's life, as engine and store see it.
-struct Life {
-    shared: Arc<Shared>,
-    dead: AtomicBool,
-}
-
-impl Life {
-    fn suffers(&self, trouble: Option<Trouble>) {
-        match trouble {
-            Some(Trouble::DiesBefore | Trouble::DiesAfter) => {
-                self.dead.store(true, Ordering::Relaxed);
-                self.shared.died.store(true, Ordering::Relaxed);
-                self.shared.struck.notify_one();
-            }
-            Some(Trouble::Pause) => {
-                self.shared.still.store(true, Ordering::Relaxed);
-                self.shared.struck.notify_one();
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Caller for Life {
-    fn judge(&self, call: &Call) -> Option<Fault> {
-        if self.dead.load(Ordering::Relaxed) {
-            return Some(Fault::Hang);
-        }
-        if let Some(fault) = self.shared.lie.lock().as_ref().and_then(|lie| lie(call)) {
-            return Some(fault);
-        }
-        let mut script = self.shared.script.lock();
-        let trouble = script.engine(call);
-        let fault = script.engine_fault(call.name, trouble);
-        drop(script);
-        self.suffers(trouble);
-        Some(fault)
-    }
-
-    fn about(&self, call: &Call) {
-        if call.writes() {
-            self.shared.step(None);
-            let id = ContainerId(call.target.clone());
-            let strangers = self.shared.engine.is_there(&id)
-                && !self.shared.port.look().iter().any(|ours| ours.id == id);
-            if strangers {
-                let what = format!("law 7: {} of {}, which is not ours", call.name, call.target);
-                self.shared.checker.lock().violations.push(what);
-            }
-        }
-    }
-
-    fn done(&self, call: &Call, well: bool) {
-        if call.writes() {
-            self.shared.step(Some(call).filter(|_| well));
-        }
-    }
-
-    // As good as somebody else's hand.
-    fn late(&self, _: &Call) {
-        self.shared.step(None);
-    }
-}
-
-struct Server {
-    life: Arc<Life>,
-    handle: Handle,
-    task: JoinHandle<()>,
-    /// What the prober wakes; emptied at the end, so that nothing of this life stays.
-    woken: Arc<Mutex<Option<Handle>>>,
-    _watching: tokio_util::task::AbortOnDropHandle<()>,
+/// What happens to servers at a call of one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    Dies(usize),
+    BothDie,
+    /// All of the host stands still, but for the time.
+    AllStandStill,
 }
 
 pub struct World {
@@ -178,17 +156,45 @@ pub struct World {
     pub cluster: ClusterId,
     /// What becomes of the clients, which end with the world.
     _clients: Vec<tokio_util::task::AbortOnDropHandle<()>>,
-    server: Option<Server>,
-    seed: u64,
-    lives: u64,
+    servers: Vec<Server>,
+    pub seed: u64,
+    /// Whether servers may be given old answers.
+    pub remembers: bool,
+    /// How many runs of servers there were.
+    runs: u64,
     uids: u64,
-    /// What somebody's hand does while the server stands still.
-    pub meanwhile: Option<fn(&Self)>,
+    /// How long one of two servers that died stays away.
+    pub away: Duration,
+    /// When which server is started again.
+    returns: Vec<(Instant, usize)>,
+    /// When a server was last seen to lead.
+    led: Instant,
 }
 
 impl World {
     /// A host with a few images, strangers' containers, a store of ours and a server.
     pub async fn new(seed: u64, strikes: Vec<Strike>) -> Self {
+        Self::with(1, seed, strikes).await
+    }
+
+    /// The same with so many servers.
+    pub async fn with(servers: usize, seed: u64, strikes: Vec<Strike>) -> Self {
+        let old = |strike: &Strike| strike.trouble == Trouble::Old;
+        let remembers = strikes.iter().any(old);
+        let nth = strikes.first().map_or(0, |strike| strike.nth as usize);
+        let mut world = Self::made(servers, seed, strikes, remembers).await;
+        world.away = AWAY[nth % AWAY.len()];
+        world
+    }
+
+    /// The same for a walk, in which anything may go wrong.
+    pub async fn adrift(servers: usize, seed: u64) -> Self {
+        let world = Self::made(servers, seed, Vec::new(), true).await;
+        world.shared.adrift.store(true, Ordering::Relaxed);
+        world
+    }
+
+    async fn made(servers: usize, seed: u64, strikes: Vec<Strike>, remembers: bool) -> Self {
         if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_default_env() {
             let _ = tracing_subscriber::fmt()
                 .with_env_filter(filter)
@@ -229,20 +235,25 @@ impl World {
             engine: engine.clone(),
             port: port.clone(),
             programs: Mutex::new(programs),
-            script: Mutex::new(Script::new(strikes)),
+            store: store.clone(),
+            servers,
+            patient: strikes.len() > 1,
+            lives: Mutex::default(),
+            script: Mutex::new(Script::new(strikes, servers == 2)),
             checker: Mutex::default(),
-            table: Mutex::default(),
             lie: Mutex::default(),
+            deeds: Mutex::default(),
             struck: Notify::new(),
+            hindered: Mutex::new(Instant::now()),
             adrift: AtomicBool::default(),
-            died: AtomicBool::default(),
-            still: AtomicBool::default(),
         });
-        let agents = ["users", "auth", "orders"].into_iter().zip(1..);
+        let agents = ["users", "auth", "orders"].into_iter().cycle();
+        let agents = agents.take(3 * servers).zip(1..);
         let clients = agents.map(|(agent, nth)| {
             let shared = Arc::clone(&shared);
             tokio_util::task::AbortOnDropHandle::new(tokio::spawn(clients::requests(
                 shared,
+                (nth as usize - 1) / 3,
                 name(agent),
                 seed.wrapping_mul(31).wrapping_add(nth),
             )))
@@ -254,126 +265,69 @@ impl World {
             _clients: clients.collect(),
             shared,
             cluster,
-            server: None,
+            servers: Vec::new(),
             seed,
-            lives: 0,
+            remembers,
+            runs: 0,
             uids: 0,
-            meanwhile: None,
+            away: DOWN,
+            returns: Vec::new(),
+            led: Instant::now(),
         };
         world.serve();
         world
     }
 
-    /// Starts a server.
+    /// Starts the servers that do not run.
     pub fn serve(&mut self) {
-        assert!(self.server.is_none(), "one server at a time");
-        self.lives += 1;
-        self.shared.died.store(false, Ordering::Relaxed);
-        let life = Arc::new(Life {
-            shared: Arc::clone(&self.shared),
-            dead: AtomicBool::default(),
-        });
-        let store = self.store.caller();
-        let of = Arc::clone(&life);
-        store.on_call(move |call| {
-            use crate::fake_store::Fault;
-            if of.dead.load(Ordering::Relaxed) {
-                return Some(Fault::Hang);
-            }
-            let mut script = of.shared.script.lock();
-            let trouble = script.store(call);
-            let fault = script.store_fault(call, trouble);
-            drop(script);
-            of.suffers(trouble);
-            Some(fault)
-        });
-        let woken: Arc<Mutex<Option<Handle>>> = Arc::default();
-        let wake = {
-            let woken = Arc::clone(&woken);
-            move |agent: &AgentName| {
-                if let Some(handle) = woken.lock().as_ref() {
-                    handle.wake(agent);
-                }
-            }
-        };
-        let shared = Arc::clone(&self.shared);
-        // Whoever has the address answers, as in the world.
-        let ask = move |target: Target, _ready: bool| {
-            let shared = Arc::clone(&shared);
-            Box::pin(async move {
-                sleep(Duration::from_millis(2)).await;
-                match shared.port.look_behind(target.address.ip()) {
-                    Some(container) => shared.programs.lock().answer(&container),
-                    None => Outcome::Unanswered("no route to host".to_owned()),
-                }
-            }) as futures::future::BoxFuture<'static, Outcome>
-        };
-        let endpoints = Arc::new(Endpoints::default());
-        let table = Arc::clone(&endpoints);
-        *self.shared.table.lock() = Some(Arc::clone(&endpoints));
-        let subnet = "10.90.0.0/20".parse().unwrap();
-        let parts = Parts {
-            store: Arc::new(store),
-            runtime: Arc::new(self.port.called_by(Arc::clone(&life) as Arc<dyn Caller>)),
-            endpoints,
-            prober: Arc::new(Prober::with(Arc::new(wake), Arc::new(ask))),
-            board: Board::default(),
-        };
-        let settings = Settings {
-            cluster: self.cluster.clone(),
-            member: agentainer::store::MemberId {
-                server: "server".to_owned(),
-                run: format!("run-{}", self.lives),
-            },
-            succeeds: false,
-            epoch: 1,
-            concurrency: 8,
-            resync: RESYNC,
-            host_resync: s(15),
-            subnets: Arc::new(move || vec![subnet]),
-            injection: Injection {
-                url: "http://host.docker.internal:8081".to_owned(),
-                redis: None,
-                token: Arc::new(|uid: &Uid, epoch| format!("{uid}-{epoch}")),
-            },
-            seed: self.seed.wrapping_mul(1000).wrapping_add(self.lives),
-        };
-        // Every publication is looked at.
-        let mut changes = table.changes();
-        let shared = Arc::clone(&self.shared);
-        let watching = tokio::spawn(async move {
-            while changes.changed().await.is_ok() {
-                shared.step(None);
-            }
-        });
-        let (handle, work) = reconcile::run(parts, settings, CancellationToken::new());
-        *woken.lock() = Some(handle.clone());
-        let task = tokio::spawn(async move { work.await.unwrap() });
-        self.server = Some(Server {
-            life,
-            handle,
-            task,
-            woken,
-            _watching: tokio_util::task::AbortOnDropHandle::new(watching),
-        });
+        for server in 0..self.shared.servers {
+            self.serve_one(server);
+        }
+        self.returns.clear();
     }
 
-    pub fn serves(&self) -> bool {
-        self.server.is_some()
+    fn serve_one(&mut self, server: usize) {
+        if self.servers.iter().any(|one| one.life.server == server) {
+            return;
+        }
+        self.runs += 1;
+        let started = Server::start(self, server, self.runs);
+        self.shared.lives.lock().push(Arc::clone(&started.life));
+        self.servers.push(started);
     }
 
-    /// Ends the server as `kill -9` does: nothing is finished, nothing is told.
+    /// Starts one again so much later.
+    pub fn returns_in(&mut self, seconds: u64, server: usize) {
+        self.returns.push((Instant::now() + s(seconds), server));
+    }
+
+    /// How long one that died stays away, and how fast the store's clock runs, is decided by the seed.
+    pub fn vary(&mut self, seed: u64) {
+        let mut rng = StdRng::seed_from_u64(seed ^ 0x5e17);
+        self.away = Duration::from_millis(rng.random_range(0..12_000));
+        self.store.set_pace(rng.random_range(96..=104));
+    }
+
+    /// Ends all servers as `kill -9` does.
     pub async fn kill(&mut self) {
-        let Some(server) = self.server.take() else {
+        for server in 0..self.shared.servers {
+            self.kill_one(server).await;
+        }
+    }
+
+    /// Ends one of them.
+    pub async fn kill_one(&mut self, server: usize) {
+        let of_it = |one: &Server| one.life.server == server;
+        let Some(at) = self.servers.iter().position(of_it) else {
             return;
         };
-        server.life.dead.store(true, Ordering::Relaxed);
-        server.task.abort();
-        let _ = server.task.await;
-        server.woken.lock().take();
-        drop(server.handle);
-        self.shared.table.lock().take();
-        self.shared.checker.lock().reborn();
+        let killed = self.servers.remove(at);
+        let shared = &self.shared;
+        let others = |deed: &Deed| *deed != Deed::Dies(server);
+        shared.deeds.lock().retain(others);
+        killed.kill().await;
+        shared.lives.lock().retain(|life| life.server != server);
+        shared.checker.lock().ended(server);
         // What was aborted is dropped when it is next scheduled.
         for _ in 0..20 {
             tokio::task::yield_now().await;
@@ -388,17 +342,17 @@ impl World {
     }
 
     /// The server, as the engine sees it.
-    pub fn life(&self) -> &dyn Caller {
-        &*self.server.as_ref().expect("a server runs").life
+    pub fn life(&self) -> &Arc<Life> {
+        &self.servers.first().expect("a server runs").life
     }
 
     /// What our hand must never do: another container in the place of one that runs.
     pub async fn twin(&self, of: &Container, identity: agentainer::observed::Identity) {
         use agentainer::runtime::ContainerRuntime as _;
-        let port = self.port.called_by(Arc::new(Life {
-            shared: Arc::clone(&self.shared),
-            dead: AtomicBool::default(),
-        }));
+        let port = {
+            let caller = Arc::clone(self.life()) as Arc<dyn Caller>;
+            self.port.called_by(caller, false)
+        };
         let place = of.attachment.clone().unwrap();
         let request = agentainer::runtime::CreateContainer {
             name: identity
@@ -422,10 +376,21 @@ impl World {
     pub async fn rest(&mut self, time: Duration) {
         let until = Instant::now() + time;
         loop {
+            let mut next = until;
+            if self.shared.servers > 1 {
+                let returns = self.returns.iter().map(|(at, _)| *at);
+                next = returns.fold(next.min(Instant::now() + GLANCE), Instant::min);
+            }
             tokio::select! {
                 biased;
                 () = self.shared.struck.notified() => self.strike().await,
-                () = tokio::time::sleep_until(until) => break,
+                () = tokio::time::sleep_until(next) => {
+                    self.start_again();
+                    self.see_who_leads();
+                    if Instant::now() >= until {
+                        break;
+                    }
+                }
             }
         }
         self.shared.step(None);
@@ -433,16 +398,63 @@ impl World {
     }
 
     async fn strike(&mut self) {
-        if self.shared.still.swap(false, Ordering::Relaxed) {
-            if let Some(meanwhile) = self.meanwhile.take() {
-                meanwhile(self);
+        let deeds = std::mem::take(&mut *self.shared.deeds.lock());
+        for deed in deeds {
+            let server = match deed {
+                Deed::AllStandStill => {
+                    tokio::time::advance(STANDS_STILL).await;
+                    continue;
+                }
+                Deed::Dies(server) => server,
+                Deed::BothDie => 0,
+            };
+            if deed == Deed::BothDie {
+                self.kill().await;
+                sleep(DOWN).await;
+                self.serve();
+            } else if self.shared.servers == 1 {
+                self.kill().await;
+                sleep(DOWN).await;
+                self.serve();
+            } else {
+                self.kill_one(server).await;
+                self.returns.push((Instant::now() + self.away, server));
             }
-            tokio::time::advance(STANDS_STILL).await;
         }
-        if self.shared.died.load(Ordering::Relaxed) && self.serves() {
-            self.kill().await;
-            sleep(DOWN).await;
-            self.serve();
+    }
+
+    /// Starts those again whose time has come.
+    fn start_again(&mut self) {
+        let now = Instant::now();
+        let returns = std::mem::take(&mut self.returns).into_iter();
+        let (due, rest): (Vec<_>, Vec<_>) = returns.partition(|(at, _)| *at <= now);
+        self.returns = rest;
+        for (_, server) in due {
+            self.serve_one(server);
+        }
+    }
+
+    /// The next one leads within five seconds of the death of the one before it.
+    fn see_who_leads(&mut self) {
+        if self.shared.servers == 1 {
+            return;
+        }
+        let now = Instant::now();
+        let lives = self.shared.lives();
+        let script = self.shared.script.lock();
+        let away = script.store_away || script.chance.is_some();
+        drop(script);
+        if away || lives.iter().any(|life| life.leads()) {
+            self.led = now;
+        }
+        let able = lives.iter().map(|life| now - life.able_since()).max();
+        let able = able
+            .unwrap_or_default()
+            .min(now - *self.shared.hindered.lock());
+        let leaderless = able.min(now - self.led);
+        if leaderless > TAKEOVER {
+            let what = format!("nobody leads for {leaderless:?}");
+            self.shared.checker.lock().violated("law 1", what);
         }
     }
 
@@ -452,7 +464,7 @@ impl World {
             violations.is_empty(),
             "{}\n{}",
             violations.join("\n"),
-            self.trace(60)
+            self.trace(300)
         );
     }
 
@@ -489,8 +501,8 @@ impl World {
             }
             None => {
                 self.uids += 1;
-                let former = self.server.as_ref();
-                let former = former.and_then(|server| server.handle.former_life(&name));
+                let mut former = self.servers.iter();
+                let former = former.find_map(|server| server.handle.former_life(&name));
                 let (uid, generation) = former.map_or_else(
                     || (Uid(format!("life-{}", self.uids)), 1),
                     |life| (life.uid, life.generation.max(1)),
@@ -551,35 +563,31 @@ impl World {
         all
     }
 
-    /// What the proxy would do with requests for an agent's containers.
+    /// What the proxies would do with requests for an agent's containers.
     pub fn routed(&self, agent: &str) -> Vec<(ContainerId, EndpointState)> {
-        let table = self.shared.table.lock().clone();
-        let Some(table) = table else {
-            return Vec::new();
-        };
-        let table = table.table();
-        let Some(route) = table.routes.get(&name(agent)) else {
-            return Vec::new();
-        };
-        let endpoints = route.endpoints.iter();
-        endpoints
-            .map(|(endpoint, state)| (endpoint.container.clone(), *state))
-            .collect()
+        let lives = self.shared.lives();
+        lives.iter().flat_map(|life| routes(life, agent)).collect()
     }
 
-    /// How many containers of an agent get requests.
-    pub fn ready(&self, agent: &str) -> usize {
-        let all = self.routed(agent);
-        all.iter()
-            .filter(|(_, state)| *state == EndpointState::Ready)
-            .count()
+    /// How many containers of an agent get requests, by each server.
+    pub fn ready_everywhere(&self, agent: &str) -> BTreeSet<usize> {
+        let lives = self.shared.lives();
+        let ready = |life: &Arc<Life>| {
+            let all = routes(life, agent);
+            let ready = all.iter().filter(|(_, s)| *s == EndpointState::Ready);
+            ready.count()
+        };
+        match lives.is_empty() {
+            true => BTreeSet::from([0]),
+            false => lives.iter().map(ready).collect(),
+        }
     }
 
     /// Whether anything may have changed since this was asked last.
     fn mark(&self) -> (usize, u64) {
-        let table = self.shared.table.lock().clone();
-        let version = table.map_or(0, |table| table.table().version);
-        (self.shared.script.lock().made.len(), version)
+        let lives = self.shared.lives();
+        let versions = lives.iter().map(|life| life.table.table().version);
+        (self.shared.script.lock().made.len(), versions.sum())
     }
 
     /// Lets time pass until world and specs match.
@@ -610,7 +618,7 @@ impl World {
 
     /// The faults have ended: world and specs come to match, and then nothing is written.
     pub async fn settled(&mut self, limit: Duration, quiet: Duration) {
-        self.shared.script.lock().heal();
+        self.heal();
         self.matched(limit).await;
         // A run that was ready for 10 s ends a row of failures, and the status says so; a call that hangs ends
         // too, and what a late write left is mended by the resync.
@@ -626,6 +634,14 @@ impl World {
             self.told().await
         );
         assert_eq!(self.mismatch().await, None);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.shared.script.lock().heal();
+        for life in self.shared.lives() {
+            life.heal();
+        }
     }
 
     pub fn writes_since(&self, from: usize) -> Vec<Made> {
@@ -648,7 +664,11 @@ impl World {
                 .trouble
                 .map(|t| format!(" ! {t:?}"))
                 .unwrap_or_default();
-            format!("{:?} {side} {} {target}{trouble}\n", call.at, call.name)
+            let by = call.by;
+            format!(
+                "{:?} {by} {side} {} {target}{trouble}\n",
+                call.at, call.name
+            )
         });
         lines.collect()
     }
@@ -664,4 +684,22 @@ impl World {
         }
         text
     }
+}
+
+/// Nothing of a world stays when it ends: there are many thousands of them.
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shared.lives.lock().clear();
+    }
+}
+
+fn routes(life: &Life, agent: &str) -> Vec<(ContainerId, EndpointState)> {
+    let table = life.table.table();
+    let Some(route) = table.routes.get(&name(agent)) else {
+        return Vec::new();
+    };
+    let endpoints = route.endpoints.iter();
+    endpoints
+        .map(|(endpoint, state)| (endpoint.container.clone(), *state))
+        .collect()
 }
