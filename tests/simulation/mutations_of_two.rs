@@ -184,6 +184,7 @@ fn two_for_one_place_that_serve_beyond_the_surge_are_found() {
         });
         let publication = Publication {
             uid: first.identity.uid,
+            departed: Default::default(),
             endpoints: endpoints.collect(),
             explanation: String::new(),
             starting: false,
@@ -210,10 +211,12 @@ fn what_was_on_its_way_when_a_server_stood_still_arrives() {
     };
     let (before, after) = alone(async {
         let world = play(Vec::new(), s(20)).await;
-        let script = world.shared.script.lock();
-        let mut writes = script.made.iter().filter(|made| made.writes);
-        let nth = writes.position(|made| made.name == "create").unwrap();
-        drop(script);
+        let nth = {
+            let script = world.shared.script.lock();
+            let mut writes = script.made.iter().filter(|made| made.writes);
+            writes.position(|made| made.name == "create").unwrap()
+        };
+        drop(world);
         let strike = Strike {
             moment: Moment::Write,
             nth: nth as u64,

@@ -408,11 +408,7 @@ impl World {
                 Deed::Dies(server) => server,
                 Deed::BothDie => 0,
             };
-            if deed == Deed::BothDie {
-                self.kill().await;
-                sleep(DOWN).await;
-                self.serve();
-            } else if self.shared.servers == 1 {
+            if deed == Deed::BothDie || self.shared.servers == 1 {
                 self.kill().await;
                 sleep(DOWN).await;
                 self.serve();
