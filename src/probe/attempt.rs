@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT};
-use http::{Request, Uri};
+use http::{Request, Response, Uri, Version};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Target;
-use crate::agent::spec::HealthCheck;
+use crate::agent::spec::{HealthCheck, Protocol};
 
 /// How long a connection may take when no check says so.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -125,10 +126,13 @@ async fn get(stream: TcpStream, target: &Target, check: &HealthCheck) -> hyper::
     } else {
         format!("/{}", check.endpoint)
     };
-    let (Ok(uri), Ok(host)) = (
-        Uri::try_from(path),
-        HeaderValue::try_from(target.address.to_string()),
-    ) else {
+    let authority = target.address.to_string();
+    let uri = match target.protocol {
+        Protocol::Http1 => Uri::try_from(path),
+        // The host is part of the target there (RFC 9113 §8.3.1).
+        Protocol::H2c => Uri::try_from(format!("http://{authority}{path}")),
+    };
+    let (Ok(uri), Ok(host)) = (uri, HeaderValue::try_from(authority)) else {
         return Ok(Outcome::Unknown(format!(
             "healthCheck.endpoint '{}' is not a path",
             check.endpoint
@@ -137,13 +141,32 @@ async fn get(stream: TcpStream, target: &Target, check: &HealthCheck) -> hyper::
     let mut request = Request::new(Empty::<Bytes>::new());
     *request.uri_mut() = uri;
     let headers = request.headers_mut();
-    headers.insert(HOST, host);
     headers.insert(USER_AGENT, HeaderValue::from_static("agentainer-probe"));
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    match target.protocol {
+        Protocol::Http1 => {
+            headers.insert(HOST, host);
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            outcome(sender.send_request(request), connection, check).await
+        }
+        Protocol::H2c => {
+            *request.version_mut() = Version::HTTP_2;
+            let begun = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+            let (mut sender, connection) = begun;
+            outcome(sender.send_request(request), connection, check).await
+        }
+    }
+}
+
+/// What a probe's answer says, while its connection is driven.
+async fn outcome(
+    sending: impl Future<Output = hyper::Result<Response<Incoming>>>,
+    connection: impl Future<Output = hyper::Result<()>>,
+    check: &HealthCheck,
+) -> hyper::Result<Outcome> {
     let exchange = async {
-        let response = sender.send_request(request).await?;
+        let response = sending.await?;
         let status = response.status();
         // What the body says or how it ends is of no matter, only that a well-behaved agent is not cut short.
         let _ = Limited::new(response.into_body(), READ).collect().await;

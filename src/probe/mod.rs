@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 
 pub use self::attempt::Outcome;
 use self::history::History;
-use crate::agent::spec::HealthCheck;
+use crate::agent::spec::{HealthCheck, Protocol};
 use crate::names::AgentName;
 use crate::observed::{ContainerId, Probe};
 
@@ -35,6 +35,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// How to ask it; `None`: it is ready when the port accepts.
     pub check: Option<HealthCheck>,
+    /// What it is spoken to in.
+    pub protocol: Protocol,
     /// When its process started: another start is another life, of which nothing is known yet.
     pub started_at: Option<Timestamp>,
 }

@@ -27,6 +27,7 @@ fn target(container: &str, check: Option<HealthCheck>) -> Target {
         container: id(container),
         address: SocketAddr::from(([127, 0, 0, 1], 1)),
         check,
+        protocol: Protocol::Http1,
         started_at: None,
     }
 }
@@ -425,6 +426,7 @@ async fn a_real_server_is_judged_by_its_answer() {
                 container: id("c"),
                 address,
                 check,
+                protocol: Protocol::Http1,
                 started_at: None,
             },
             false,
@@ -465,4 +467,47 @@ async fn law_5_what_an_earlier_process_answered_says_nothing_of_the_next() {
     // It ended and started again, and nobody has named the new target yet.
     let started = Some(crate::clock::now());
     assert_eq!(scripted.prober.get(&id("c"), started), None);
+}
+
+#[tokio::test]
+async fn an_agent_of_http_2_is_asked_in_http_2() {
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answer = hyper::service::service_fn(|request: http::Request<_>| async move {
+                let _: &hyper::body::Incoming = request.body();
+                let well = request.uri().path() == "/health";
+                let status = if well { 204 } else { 503 };
+                http::Response::builder()
+                    .status(status)
+                    .body(http_body_util::Empty::<bytes::Bytes>::new())
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), answer));
+        }
+    });
+    let ask = |endpoint: &str, protocol| {
+        let target = Target {
+            address,
+            protocol,
+            ..target(
+                "c",
+                Some(HealthCheck {
+                    endpoint: endpoint.to_owned(),
+                    ..check(30)
+                }),
+            )
+        };
+        attempt::ask(target, false)
+    };
+    assert_eq!(ask("/health", Protocol::H2c).await, Outcome::Ready);
+    assert!(
+        matches!(ask("/x", Protocol::H2c).await, Outcome::NotReady(why) if why.contains("503"))
+    );
+    assert!(matches!(
+        ask("/health", Protocol::Http1).await,
+        Outcome::Unanswered(_)
+    ));
 }

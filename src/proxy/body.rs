@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::hop;
 use super::patience::{BodyError, Limits, Patience};
 use super::pool::Lease;
+use super::rescue::{self, Again, Loan, Rescue};
 use super::runs::Runs;
 
 /// When the last piece of a request went out; for the time-out of the answer's first byte.
@@ -38,6 +39,8 @@ enum Source {
     Empty,
     Client(Incoming),
     Kept(Full<Bytes>),
+    Lent(Loan),
+    Again(Box<Again>),
 }
 
 impl RequestBody {
@@ -66,6 +69,17 @@ impl RequestBody {
             progress,
             ..Self::of(Source::Client(incoming), limits)
         }
+    }
+
+    /// Lends it, so that it can be had back.
+    pub(super) fn lent(self) -> (Self, Rescue) {
+        let (loan, rescue) = rescue::lend(self);
+        (Self::of(Source::Lent(loan), Limits::default()), rescue)
+    }
+
+    /// One that was had back.
+    pub(super) fn again(again: Again) -> Self {
+        Self::of(Source::Again(Box::new(again)), Limits::default())
     }
 
     const fn of(source: Source, limits: Limits) -> Self {
@@ -98,6 +112,9 @@ impl Body for RequestBody {
                     .poll_frame(cx)
                     .map_err(|never| match never {});
             }
+            // Those within have a patience of their own.
+            Source::Lent(loan) => return loan.poll_frame(cx),
+            Source::Again(again) => return again.poll_frame(cx),
             Source::Client(incoming) => Pin::new(incoming).poll_frame(cx),
         };
         if polled.is_pending() {
@@ -115,6 +132,8 @@ impl Body for RequestBody {
             Source::Empty => true,
             Source::Client(incoming) => incoming.is_end_stream(),
             Source::Kept(full) => full.is_end_stream(),
+            Source::Lent(loan) => loan.is_end_stream(),
+            Source::Again(again) => again.is_end_stream(),
         }
     }
 
@@ -123,6 +142,8 @@ impl Body for RequestBody {
             Source::Empty => SizeHint::with_exact(0),
             Source::Client(incoming) => incoming.size_hint(),
             Source::Kept(full) => full.size_hint(),
+            Source::Lent(loan) => loan.size_hint(),
+            Source::Again(again) => again.size_hint(),
         }
     }
 }

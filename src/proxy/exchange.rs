@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
-use http::uri::PathAndQuery;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::uri::{self, Authority, PathAndQuery, Scheme};
 use http::{Request, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -18,6 +18,7 @@ use super::patience::Limits;
 use super::pick::Wish;
 use super::request::{self, IsOurToken, Origin};
 use super::{hop, session, trace};
+use crate::agent::spec::Protocol;
 use crate::endpoints::Route;
 
 /// A request that is ready to be sent, and what its answer needs.
@@ -46,7 +47,12 @@ impl Exchange {
         is_our_token: &IsOurToken,
         chance: &Chance,
     ) -> Self {
-        let upgrade = upgrade(&mut request, &mut origin);
+        let h2c = route.proxy.protocol == Some(Protocol::H2c);
+        // HTTP/2 knows no change of protocol; that a server takes no notice of one is its right (RFC 9110 §7.8).
+        let upgrade = match h2c {
+            true => None,
+            false => upgrade(&mut request, &mut origin),
+        };
         let (mut parts, incoming) = request.into_parts();
         request::rewrite(&mut parts.headers, &origin, is_our_token);
         trace::trace_context(&mut parts.headers, chance);
@@ -62,7 +68,8 @@ impl Exchange {
         let progress =
             (!first_byte.is_zero() && !incoming.is_end_stream()).then(|| Arc::new(Mutex::new(now)));
         let body = RequestBody::client(incoming, limits, progress.clone());
-        if !body.is_empty()
+        if !h2c
+            && !body.is_empty()
             && body.size_hint().exact().is_none()
             && !parts.headers.contains_key(CONTENT_LENGTH)
         {
@@ -85,8 +92,11 @@ impl Exchange {
         };
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
-        *request.uri_mut() = Uri::from(target);
         *request.headers_mut() = parts.headers;
+        match h2c {
+            true => http2(&mut request, target),
+            false => *request.uri_mut() = Uri::from(target),
+        }
         let bounds = Bounds {
             connect: timeouts.connect.duration(),
             first_byte,
@@ -102,6 +112,22 @@ impl Exchange {
             upgrade,
         }
     }
+}
+
+/// A request as HTTP/2 has it: the host is part of the target (RFC 9113 §8.3.1), and nothing is said of the connection.
+fn http2(request: &mut Request<RequestBody>, target: PathAndQuery) {
+    let headers = request.headers_mut();
+    headers.remove(CONNECTION);
+    let host = headers.remove(HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut parts = uri::Parts::default();
+    if authority.is_some() {
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = authority;
+    }
+    parts.path_and_query = Some(target);
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    *request.version_mut() = Version::HTTP_2;
 }
 
 /// The client's side of a change of protocol, when it asks for one that can be granted: on HTTP/1.1, without a body.

@@ -18,6 +18,7 @@ use super::chance::Chance;
 use super::patience::BodyError;
 use super::pick::{Pick, Wish, ejected, pick, ready};
 use super::pool::{self, ConnectError, Connection, Lease, Sent};
+use crate::agent::spec::Protocol;
 use crate::endpoints::{Endpoint, Route};
 
 /// Further tries when the spec does not say.
@@ -58,6 +59,12 @@ pub(super) enum Failed {
     /// Nothing was sent: each connection was closed before a byte of the request was written.
     #[error("every connection to {address} was closed at once")]
     Closed { address: std::net::SocketAddr },
+    /// Seen by the agent, which says that it did nothing with it.
+    #[error("{address} refused the request (REFUSED_STREAM)")]
+    Refused { address: std::net::SocketAddr },
+    /// Sent in part, and the client's own body broke off.
+    #[error("the request's body did not arrive whole")]
+    Upload(#[source] BodyError),
     /// Sent, and no answer came.
     #[error("the connection ended before an answer")]
     NoAnswer {
@@ -108,6 +115,7 @@ pub(super) async fn forward(
     wish: &Wish,
     chance: &Chance,
 ) -> Result<(Response<Incoming>, Lease), (Failed, Option<Request<RequestBody>>)> {
+    let protocol = route.proxy.protocol.unwrap_or_default();
     let mut left = route.proxy.retries.unwrap_or(RETRIES).min(MOST_RETRIES);
     let mut spare = if left > 0 { Spare::of(&request) } else { None };
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
@@ -115,8 +123,9 @@ pub(super) async fn forward(
     let mut failed = Failed::NoEndpoint;
     loop {
         let mut picked = pick(&route.endpoints, &tried, wish, chance);
-        if matches!(picked, Pick::None) && matches!(failed, Failed::NoAnswer { .. }) {
-            // All were tried. One whose *answer* was lost may be tried again on a new connection.
+        let there = matches!(failed, Failed::NoAnswer { .. } | Failed::Refused { .. });
+        if matches!(picked, Pick::None) && there {
+            // All were tried. One whose *answer* was lost may be tried again on a new connection, one that refused too.
             picked = pick(&route.endpoints, &[], wish, chance);
         }
         let (endpoint, _trial) = match picked {
@@ -126,7 +135,7 @@ pub(super) async fn forward(
             }
             Pick::Open(_) | Pick::None => return Err((failed, Some(request))),
         };
-        let connection = match connection(&endpoint, fresh, bounds).await {
+        let connection = match connection(&endpoint, protocol, fresh, bounds).await {
             Ok(connection) => connection,
             Err(source) => {
                 if !matches!(source, ConnectError::Retired) {
@@ -173,6 +182,17 @@ pub(super) async fn forward(
                 }
                 fresh = true;
             }
+            Sent::Refused(unsent) => {
+                let address = endpoint.address;
+                request = unsent;
+                failed = Failed::Refused { address };
+                if left == 0 {
+                    return Err((failed, Some(request)));
+                }
+                left -= 1;
+                tried.push(endpoint);
+            }
+            Sent::Broken(broke) => return Err((Failed::Upload(broke), None)),
             Sent::Lost(source) => {
                 if !is_upload(&source) {
                     blame(route, &endpoint);
@@ -209,10 +229,11 @@ fn is_upload(failed: &hyper::Error) -> bool {
 
 async fn connection(
     endpoint: &Arc<Endpoint>,
+    protocol: Protocol,
     fresh: bool,
     bounds: &Bounds,
 ) -> Result<Connection, ConnectError> {
-    if !fresh && let Some(connection) = pool::reuse(endpoint) {
+    if !fresh && let Some(connection) = pool::reuse(endpoint, protocol) {
         return Ok(connection);
     }
     let left = bounds
@@ -224,7 +245,7 @@ async fn connection(
         }
         _ => bounds.connect,
     };
-    pool::connect(endpoint, within).await
+    pool::connect(endpoint, protocol, within).await
 }
 
 /// Waits for an answer's head within the bounds.

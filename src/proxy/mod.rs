@@ -15,6 +15,8 @@ mod exchange;
 mod forward;
 mod framing;
 mod gate;
+mod grpc;
+mod h2c;
 mod hop;
 mod line;
 pub mod path;
@@ -23,6 +25,7 @@ mod pick;
 mod pool;
 mod refusal;
 mod request;
+mod rescue;
 mod response;
 mod runs;
 mod session;
@@ -131,12 +134,13 @@ impl Proxy {
         tls: bool,
     ) -> Response<ProxyBody> {
         let method = request.method().clone();
+        let call = grpc::media_type(request.headers());
         let request_id = trace::request_id(request.headers_mut(), &self.chance);
         let whole = request.uri().path_and_query().cloned();
         let answered = self.answer(request, whole.as_ref(), peer, tls).await;
         let mut response = answered.unwrap_or_else(|refusal| {
             tracing::debug!(?refusal, "request refused");
-            refusal.response(&method, request_id.as_ref())
+            refusal.response(&method, call, request_id.as_ref())
         });
         if let Some(id) = request_id {
             response

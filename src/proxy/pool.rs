@@ -2,7 +2,8 @@
 //!
 //! They hang on their [`Endpoint`], so a connection belongs to a container and never to an address (law 4), and dies with the
 //! container's place in the table. The last one given back is the first taken; one that was idle for longer than
-//! [`IDLE`] is closed, since an agent that closes idle connections itself could do so while our request is on its way.
+//! [`IDLE`] is closed, since an agent that closes idle connections itself could do so while our request is on its way. Those of
+//! HTTP/1.1 are here, one request's at a time; those of HTTP/2, for many at once, in `h2c`.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,7 +20,10 @@ use tokio::time::Instant;
 use super::beside::Beside;
 use super::body::RequestBody;
 use super::gate::Place;
+use super::h2c::{self, Shared, Stream};
 use super::line::Line;
+use super::patience::BodyError;
+use crate::agent::spec::Protocol;
 use crate::endpoints::{Endpoint, InFlight};
 
 /// How long a connection is kept without use. Below the shortest keep-alive that is common among agents' servers
@@ -39,10 +43,14 @@ const ASKED_TIMES: u32 = 6;
 /// The most header fields an agent's answer may have.
 const MAX_HEADERS: usize = 256;
 
-/// The idle connections of one container.
+/// The connections of one container that may be used again.
 #[derive(Debug, Default)]
-pub(super) struct Pool(Mutex<Pooled>);
+pub(super) struct Pool {
+    pooled: Mutex<Pooled>,
+    shared: Shared,
+}
 
+/// Those of HTTP/1.1.
 #[derive(Debug, Default)]
 struct Pooled {
     idle: Vec<(SendRequest<RequestBody>, Instant)>,
@@ -50,9 +58,19 @@ struct Pooled {
 }
 
 impl Pool {
-    /// Lets go of all that is idle.
+    /// Lets go of all that is idle, and gives nothing more to those that are shared.
     pub(super) fn clear(&self) {
-        self.0.lock().idle.clear();
+        self.pooled.lock().idle.clear();
+        self.shared.clear();
+    }
+
+    /// Has what is idle for too long closed from now on.
+    fn sweep(&self, endpoint: &Arc<Endpoint>) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current()
+            && !std::mem::replace(&mut self.pooled.lock().swept, true)
+        {
+            runtime.spawn(sweep(Arc::downgrade(endpoint)));
+        }
     }
 }
 
@@ -74,84 +92,127 @@ pub(super) enum ConnectError {
 /// A connection that is ready for one request.
 #[derive(Debug)]
 pub(super) struct Connection {
-    sender: SendRequest<RequestBody>,
+    sender: Sender,
     in_flight: InFlight,
 }
 
-/// Takes an idle connection; `None` when there is none that is alive.
-pub(super) fn reuse(endpoint: &Arc<Endpoint>) -> Option<Connection> {
+#[derive(Debug)]
+enum Sender {
+    Http1(SendRequest<RequestBody>),
+    H2c(Stream),
+}
+
+/// Takes a connection that stands; `None` when there is none that is alive and has room.
+pub(super) fn reuse(endpoint: &Arc<Endpoint>, protocol: Protocol) -> Option<Connection> {
     let pool = &Beside::of(endpoint)?.pool;
-    let mut pooled = pool.0.lock();
-    let mut busy = Vec::new();
-    let mut found = None;
-    if let Some(oldest) = Instant::now().checked_sub(IDLE) {
-        while let Some((sender, since)) = pooled.idle.pop() {
-            if since < oldest {
-                // Those below it have been idle for even longer.
-                pooled.idle.clear();
-            } else if sender.is_ready() {
-                found = Some(sender);
-                break;
-            } else if !sender.is_closed() {
-                // Its last exchange is still winding up.
-                busy.push((sender, since));
-            }
-        }
-    }
-    while let Some(one) = busy.pop() {
-        pooled.idle.push(one);
-    }
-    drop(pooled);
+    let found = match protocol {
+        Protocol::Http1 => pool.take().map(Sender::Http1),
+        Protocol::H2c => pool.shared.enter().map(Sender::H2c),
+    };
     let in_flight = endpoint.enter();
     found
         .filter(|_| endpoint.open())
         .map(|sender| Connection { sender, in_flight })
 }
 
-/// Makes a new connection.
+impl Pool {
+    fn take(&self) -> Option<SendRequest<RequestBody>> {
+        let mut pooled = self.pooled.lock();
+        let mut busy = Vec::new();
+        let mut found = None;
+        if let Some(oldest) = Instant::now().checked_sub(IDLE) {
+            while let Some((sender, since)) = pooled.idle.pop() {
+                if since < oldest {
+                    // Those below it have been idle for even longer.
+                    pooled.idle.clear();
+                } else if sender.is_ready() {
+                    found = Some(sender);
+                    break;
+                } else if !sender.is_closed() {
+                    // Its last exchange is still winding up.
+                    busy.push((sender, since));
+                }
+            }
+        }
+        while let Some(one) = busy.pop() {
+            pooled.idle.push(one);
+        }
+        found
+    }
+}
+
+/// Makes a new connection; of HTTP/2, where one makes one already, has a place on that.
 ///
 /// # Errors
 /// [`ConnectError`]; nothing of a request was sent.
 pub(super) async fn connect(
     endpoint: &Arc<Endpoint>,
+    protocol: Protocol,
     within: Duration,
 ) -> Result<Connection, ConnectError> {
+    let connecting = make(endpoint, protocol);
+    if within.is_zero() {
+        return connecting.await;
+    }
+    tokio::time::timeout(within, connecting)
+        .await
+        .map_err(|_| ConnectError::TimedOut(within))?
+}
+
+async fn make(endpoint: &Arc<Endpoint>, protocol: Protocol) -> Result<Connection, ConnectError> {
+    let making = match (protocol, Beside::of(endpoint)) {
+        (Protocol::H2c, Some(beside)) => Some(beside.pool.shared.making.lock().await),
+        _ => None,
+    };
+    if making.is_some()
+        && let Some(connection) = reuse(endpoint, protocol)
+    {
+        return Ok(connection);
+    }
     let in_flight = endpoint.enter();
     if !endpoint.open() || endpoint.retired() {
         return Err(ConnectError::Retired);
     }
-    let connecting = TcpStream::connect(endpoint.address);
-    let connected = if within.is_zero() {
-        connecting.await
-    } else {
-        tokio::time::timeout(within, connecting)
-            .await
-            .map_err(|_| ConnectError::TimedOut(within))?
-    };
-    let stream = connected.map_err(|error| match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => ConnectError::Refused,
-        _ => ConnectError::Failed(error),
-    })?;
+    let stream = TcpStream::connect(endpoint.address)
+        .await
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::ConnectionRefused => ConnectError::Refused,
+            _ => ConnectError::Failed(error),
+        })?;
     // Fail only on a connection that is broken already, which the handshake will say.
     let _ = stream.set_nodelay(true);
     let _ = keep_asking(&stream);
     let line = Line::new(stream, Arc::clone(endpoint.departure()));
+    let sender = match protocol {
+        Protocol::Http1 => http1(line).await.map(Sender::Http1),
+        Protocol::H2c => h2c::handshake(line).await.map(Sender::H2c),
+    };
+    let sender = sender.map_err(ConnectError::Handshake)?;
+    // The address may be another container's by now (law 4). Nothing was sent yet.
+    if !endpoint.has_its_address().await || endpoint.retired() {
+        return Err(ConnectError::Retired);
+    }
+    if let (Sender::H2c(stream), Some(Beside { pool, .. })) = (&sender, Beside::of(endpoint)) {
+        pool.shared.keep(stream);
+        pool.sweep(endpoint);
+        if endpoint.retired() {
+            // It was retired between the check and the push.
+            pool.clear();
+        }
+    }
+    Ok(Connection { sender, in_flight })
+}
+
+async fn http1(line: Line<TcpStream>) -> hyper::Result<SendRequest<RequestBody>> {
     let mut builder = http1::Builder::new();
     builder.max_headers(MAX_HEADERS);
-    let (sender, connection) = builder
-        .handshake(TokioIo::new(line))
-        .await
-        .map_err(ConnectError::Handshake)?;
+    let (sender, connection) = builder.handshake(TokioIo::new(line)).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::trace!(%error, "connection to an agent ended");
         }
     });
-    // The address may be another container's by now (law 4). Nothing was sent yet.
-    if !endpoint.has_its_address().await || endpoint.retired() {
-        return Err(ConnectError::Retired);
-    }
-    Ok(Connection { sender, in_flight })
+    Ok(sender)
 }
 
 /// Has our kernel find out whether anybody is there: what the engine cannot tell of (a container that was removed while it was
@@ -167,27 +228,42 @@ fn keep_asking(stream: &TcpStream) -> rustix::io::Result<()> {
 pub(super) enum Sent {
     /// The answer's head is here.
     Answered(Response<Incoming>, Lease),
-    /// The connection was closed before any of it was written.
+    /// The connection was closed before any of it was written, or before the agent did anything with it.
     Unsent(Request<RequestBody>),
+    /// The agent says that it did nothing with it, and takes others on this connection (HTTP/2 alone).
+    Refused(Request<RequestBody>),
     /// Some of it may have been read by the agent.
     Lost(hyper::Error),
+    /// It was the client's own body that broke the exchange.
+    Broken(BodyError),
 }
 
 impl Connection {
     /// Sends a request and waits for the answer's head. Dropping the future cancels the request.
-    pub(super) async fn send(mut self, request: Request<RequestBody>) -> Sent {
-        match self.sender.try_send_request(request).await {
-            Ok(response) => Sent::Answered(
-                response,
-                Lease {
-                    sender: self.sender,
-                    in_flight: self.in_flight,
-                    place: None,
+    pub(super) async fn send(self, request: Request<RequestBody>) -> Sent {
+        let lease = |sender| Lease {
+            sender,
+            in_flight: self.in_flight,
+            place: None,
+        };
+        match self.sender {
+            Sender::Http1(mut sender) => match sender.try_send_request(request).await {
+                Ok(response) => Sent::Answered(response, lease(Sender::Http1(sender))),
+                Err(mut error) => match error.take_message() {
+                    Some(request) => Sent::Unsent(request),
+                    None => Sent::Lost(error.into_error()),
                 },
-            ),
-            Err(mut error) => match error.take_message() {
-                Some(request) => Sent::Unsent(request),
-                None => Sent::Lost(error.into_error()),
+            },
+            Sender::H2c(stream) => match stream.send(request).await {
+                h2c::Sent::Answered(response, stream) => {
+                    Sent::Answered(response, lease(Sender::H2c(stream)))
+                }
+                h2c::Sent::Unsent(request) => Sent::Unsent(request),
+                h2c::Sent::Refused(request) => Sent::Refused(request),
+                h2c::Sent::Lost(error, rescue) => match rescue.broke() {
+                    Some(broke) => Sent::Broken(broke),
+                    None => Sent::Lost(error),
+                },
             },
         }
     }
@@ -196,7 +272,7 @@ impl Connection {
 /// A connection in use by an answer, and the answer's place in the count of what is in flight.
 #[derive(Debug)]
 pub(super) struct Lease {
-    sender: SendRequest<RequestBody>,
+    sender: Sender,
     in_flight: InFlight,
     place: Option<Place>,
 }
@@ -222,22 +298,20 @@ impl Lease {
             place: _place,
         } = self;
         let endpoint = in_flight.endpoint();
-        if sender.is_closed() || endpoint.retired() {
-            return;
-        }
-        let (Some(Beside { pool, .. }), Ok(runtime)) =
-            (Beside::of(endpoint), tokio::runtime::Handle::try_current())
+        // A shared one is in the pool for as long as it lives.
+        let (Sender::Http1(sender), Some(Beside { pool, .. })) = (sender, Beside::of(endpoint))
         else {
             return;
         };
-        let mut pooled = pool.0.lock();
+        if sender.is_closed() || endpoint.retired() {
+            return;
+        }
+        let mut pooled = pool.pooled.lock();
         if pooled.idle.len() < KEPT {
             pooled.idle.push((sender, Instant::now()));
         }
-        if !std::mem::replace(&mut pooled.swept, true) {
-            runtime.spawn(sweep(Arc::downgrade(endpoint)));
-        }
         drop(pooled);
+        pool.sweep(endpoint);
         if endpoint.retired() {
             // It was retired between the check and the push.
             pool.clear();
@@ -263,13 +337,14 @@ async fn sweep(endpoint: Weak<Endpoint>) {
         let Some(Beside { pool, .. }) = Beside::of(&endpoint) else {
             return;
         };
-        let mut pooled = pool.0.lock();
+        let shared = pool.shared.sweep();
+        let mut pooled = pool.pooled.lock();
         if let Some(oldest) = Instant::now().checked_sub(IDLE) {
             pooled
                 .idle
                 .retain(|(sender, since)| *since >= oldest && !sender.is_closed());
         }
-        if pooled.idle.is_empty() {
+        if pooled.idle.is_empty() && !shared {
             pooled.swept = false;
             return;
         }

@@ -14,6 +14,7 @@ use super::forward::Failed;
 use super::framing::Ambiguous;
 use super::patience::BodyError;
 use super::pool::ConnectError;
+use super::{grpc, h2c};
 use crate::endpoints::Route;
 use crate::problem::{MEDIA_TYPE, Problem};
 
@@ -128,23 +129,27 @@ impl Refusal<'_> {
             Self::Crowded { .. }
             | Self::Full { .. }
             | Self::Failed {
-                failed: Failed::NoEndpoint,
+                failed: Failed::NoEndpoint | Failed::Refused { .. },
                 ..
             } => Some(1),
             _ => None,
         }
     }
 
-    /// The answer; without a body for `HEAD`.
+    /// The answer; without a body for `HEAD`, and as gRPC has it for a call of this media type.
     pub(super) fn response(
         &self,
         method: &Method,
+        call: Option<HeaderValue>,
         request_id: Option<&HeaderValue>,
     ) -> Response<ProxyBody> {
         let mut problem = self.problem();
         problem.instance = request_id
             .and_then(|id| id.to_str().ok())
             .map(str::to_owned);
+        if let Some(call) = call {
+            return grpc::refusal(&problem, call);
+        }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut text = serde_json::to_vec(&problem).unwrap_or_default();
         text.push(b'\n');
@@ -225,22 +230,22 @@ fn exchange(agent: &str, failed: &Failed) -> Problem {
             "connection-closed",
             format!("agent '{agent}' at {address} closes every connection at once; see {logs}"),
         ),
-        Failed::NoAnswer { source } if upload(source).is_some() => {
-            let (status, word) = match upload(source) {
-                Some(BodyError::Idle(_)) => (408, "upload-stalled"),
-                Some(BodyError::Total) => (504, "answer-timeout"),
-                Some(BodyError::Broken(_)) | None => (400, "upload-broken"),
-            };
-            let cause = upload(source).map(ToString::to_string).unwrap_or_default();
-            (
-                status,
-                word,
-                format!("the request's body for agent '{agent}' did not arrive whole: {cause}"),
-            )
+        Failed::Refused { address } => (
+            503,
+            "request-refused",
+            format!(
+                "agent '{agent}' at {address} refused the request before it did anything with it: it has too many at once, or is ending; see {logs}"
+            ),
+        ),
+        Failed::Upload(cause) => broken_upload(agent, cause),
+        Failed::NoAnswer { source } if let Some(cause) = upload(source) => {
+            broken_upload(agent, cause)
         }
         Failed::NoAnswer { source } => {
             let cause = if source.is_parse() || source.is_parse_too_large() {
-                "answered with something that is not HTTP"
+                "answered with something that is not HTTP/1.1 (proxy.protocol)"
+            } else if h2c::is_foreign(source) {
+                "answered with something that is not HTTP/2 (proxy.protocol: h2c)"
             } else if cut_off(source) {
                 "lost its address or its network before it answered"
             } else {
@@ -272,6 +277,16 @@ fn exchange(agent: &str, failed: &Failed) -> Problem {
         _ => "The agent cannot be reached",
     };
     Problem::new(status, word, title, detail).about(agent)
+}
+
+fn broken_upload(agent: &str, cause: &BodyError) -> (u16, &'static str, String) {
+    let (status, word) = match cause {
+        BodyError::Idle(_) => (408, "upload-stalled"),
+        BodyError::Total => (504, "answer-timeout"),
+        BodyError::Broken(_) | BodyError::TakenBack => (400, "upload-broken"),
+    };
+    let detail = format!("the request's body for agent '{agent}' did not arrive whole: {cause}");
+    (status, word, detail)
 }
 
 /// What was wrong with the request's own body, when that was it.

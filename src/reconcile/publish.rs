@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Reconcile;
 use crate::agent::Agent;
-use crate::agent::spec::HealthCheck;
+use crate::agent::spec::{HealthCheck, Protocol};
 use crate::agent::status::condition;
 use crate::endpoints::{Publication, PublishedEndpoint};
 use crate::names::AgentName;
@@ -23,9 +23,13 @@ impl Reconcile {
         now: Timestamp,
     ) {
         let check = agent.and_then(|agent| agent.spec.health_check.clone());
-        self.parts
-            .prober
-            .set(name, probe_targets(check.as_ref(), observed, plan));
+        let proxy = agent.map(|agent| agent.spec.proxy.clone());
+        let proxy = proxy.unwrap_or_default();
+        let protocol = proxy.protocol.unwrap_or_default();
+        self.parts.prober.set(
+            name,
+            probe_targets(check.as_ref(), protocol, observed, plan),
+        );
         let first = observed.containers.first();
         let uid = agent
             .map(|agent| &agent.metadata.uid)
@@ -64,16 +68,19 @@ impl Reconcile {
             endpoints,
             departed: departed.collect(),
             explanation: ready.map_or_else(String::new, |ready| ready.message.clone()),
-            proxy: agent
-                .map(|agent| agent.spec.proxy.clone())
-                .unwrap_or_default(),
+            proxy,
         };
         self.parts.endpoints.publish(name, publication, now);
     }
 }
 
 /// Every running container with an address is probed, drained ones too: unknown is not dead.
-fn probe_targets(check: Option<&HealthCheck>, observed: &Observed, plan: &Plan) -> Vec<Target> {
+fn probe_targets(
+    check: Option<&HealthCheck>,
+    protocol: Protocol,
+    observed: &Observed,
+    plan: &Plan,
+) -> Vec<Target> {
     observed
         .containers
         .iter()
@@ -87,6 +94,7 @@ fn probe_targets(check: Option<&HealthCheck>, observed: &Observed, plan: &Plan) 
                 container: container.id.clone(),
                 address: endpoint.address?,
                 check: check.cloned(),
+                protocol,
                 started_at: container.started_at,
             })
         })

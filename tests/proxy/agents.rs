@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -77,6 +77,47 @@ where
                 .serve_connection(TokioIo::new(stream), service)
                 .with_upgrades()
                 .await;
+        }
+    })
+    .await
+}
+
+/// An agent on hyper's server that speaks HTTP/2 alone.
+pub async fn http2<F, Fut, B>(handle: F) -> Agent
+where
+    F: Fn(Request<Incoming>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    raw(move |stream, agent| {
+        let handle = handle.clone();
+        async move {
+            let service = hyper::service::service_fn(move |request| {
+                agent.count();
+                let answer = handle(request);
+                async move { Ok::<_, std::convert::Infallible>(answer.await) }
+            });
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    })
+    .await
+}
+
+/// An agent that speaks HTTP/2 frame by frame: `handle` gets each connection.
+pub async fn frames<F, Fut>(handle: F) -> Agent
+where
+    F: Fn(h2::server::Connection<TcpStream, Bytes>, Agent) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    raw(move |stream, agent| {
+        let handle = handle.clone();
+        async move {
+            if let Ok(connection) = h2::server::handshake(stream).await {
+                handle(connection, agent).await;
+            }
         }
     })
     .await

@@ -16,6 +16,7 @@ mod departed;
 mod failures;
 mod framing;
 mod front;
+mod h2c;
 mod limits;
 mod load;
 mod rig;

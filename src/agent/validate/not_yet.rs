@@ -9,7 +9,7 @@ use super::super::sparse;
 use super::{FieldError, FieldPath};
 
 /// A field, what it would do, and the value (as JSON) that is what happens today, if there is one.
-pub(in crate::agent) const TABLE: [(&str, &str, Option<&str>); 14] = [
+pub(in crate::agent) const TABLE: [(&str, &str, Option<&str>); 13] = [
     ("persistence.mode", KEEPING, Some("\"off\"")),
     ("persistence.methods", KEEPING, None),
     ("persistence.ttl", KEEPING, None),
@@ -23,7 +23,6 @@ pub(in crate::agent) const TABLE: [(&str, &str, Option<&str>); 14] = [
     ("persistence.retryRefusals", KEEPING, Some("false")),
     ("persistence.resumable", KEEPING, Some("false")),
     ("persistence.callbacks", KEEPING, None),
-    ("proxy.protocol", "HTTP/2 to the agent", Some("\"http1\"")),
 ];
 
 const KEEPING: &str = "keeping requests";

@@ -92,7 +92,6 @@ fn what_is_not_built_is_refused_with_not_yet_and_todays_behaviour_is_not() {
         json!({"persistence": {"mode": "auto"}}),
         json!({"persistence": {"ttl": "1h", "mode": "off"}}),
         json!({"persistence": {"callbacks": {"hosts": []}}}),
-        json!({"proxy": {"protocol": "h2c"}}),
     ] {
         assert!(one(bad).contains("not yet"));
     }
@@ -101,7 +100,7 @@ fn what_is_not_built_is_refused_with_not_yet_and_todays_behaviour_is_not() {
         "restart": {"maxRetries": 3, "policy": "on-failure"},
         "healthCheck": {"restartOnStatus": true},
         "persistence": {"mode": "off"},
-        "proxy": {"protocol": "http1", "balance": "round-robin", "breaker": {}, "timeouts": {"connect": "1s", "firstByte": "30s", "idle": "1m", "total": "0s"}, "retries": 1, "maxInFlight": 3, "onDisconnect": "continue"},
+        "proxy": {"protocol": "h2c", "balance": "round-robin", "breaker": {}, "timeouts": {"connect": "1s", "firstByte": "30s", "idle": "1m", "total": "0s"}, "retries": 1, "maxInFlight": 3, "onDisconnect": "continue"},
     }));
 }
 
