@@ -2,6 +2,7 @@
 
 use crate::agent::ResourceVersion;
 use crate::names::AgentName;
+use crate::redis_link::LinkError;
 
 /// What to do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,16 @@ impl StoreError {
             Self::Conflict { .. } | Self::Superseded => StoreClass::Conflict,
             Self::Expired => StoreClass::NotFound,
             Self::Corrupt { .. } | Self::Address { .. } => StoreClass::Terminal,
+        }
+    }
+}
+
+impl From<LinkError> for StoreError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Unreachable { address, source } => Self::Unreachable { address, source },
+            LinkError::Address { reason } => Self::Address { reason },
+            LinkError::Refused { call, message } => Self::Refused { call, message },
         }
     }
 }

@@ -3,11 +3,11 @@
 use ::redis::ScriptInvocation;
 
 use super::super::{Result, StoreError, Write};
-use super::link::Repeat;
 use super::{RedisStore, TOMBSTONES_KEPT, record};
 use crate::agent::{Agent, ResourceVersion};
 use crate::clock;
 use crate::names::AgentName;
+use crate::redis_link::Repeat;
 
 pub(super) async fn commit(store: &RedisStore, writes: &[Write]) -> Result<Vec<Option<Agent>>> {
     if writes.is_empty() {

@@ -2,9 +2,9 @@
 
 use super::super::{Result, StoreError};
 use super::RedisStore;
-use super::link::Repeat;
 use crate::agent::EventRecord;
 use crate::names::AgentName;
+use crate::redis_link::Repeat;
 
 /// Within this time an event of the same agent and reason counts up.
 const WINDOW_MS: u32 = 3_600_000;

@@ -2,8 +2,8 @@
 
 use super::super::{Reservation, Result, StoreError};
 use super::RedisStore;
-use super::link::Repeat;
 use crate::agent::{Revision, RevisionRecord, Uid};
+use crate::redis_link::Repeat;
 
 pub(super) async fn tombstones(store: &RedisStore, uids: &[Uid]) -> Result<Vec<Uid>> {
     if uids.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::{Beat, Lease, MemberId, Muster, Report, Result, StoreError};
 use super::RedisStore;
-use super::link::Repeat;
+use crate::redis_link::Repeat;
 use crate::tokens::ServerKey;
 
 /// Where the token key is, in the cluster's hash.

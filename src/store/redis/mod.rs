@@ -6,7 +6,6 @@
 
 mod commit;
 mod events;
-mod link;
 mod lives;
 mod members;
 mod record;
@@ -19,7 +18,6 @@ use ::redis::Script;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use self::link::{Link, Repeat};
 use super::{
     AgentList, AgentStore, Beat, Change, ClusterRecord, MemberId, Muster, Reservation, Result,
     StoreError, Write,
@@ -30,6 +28,7 @@ use crate::agent::{
 use crate::clock;
 use crate::keys::Keys;
 use crate::names::AgentName;
+use crate::redis_link::{Link, Repeat};
 use crate::tokens::ServerKey;
 
 /// How the store is kept.
@@ -265,6 +264,6 @@ impl AgentStore for RedisStore {
         command
             .arg(self.keys.ping())
             .arg(clock::now().as_millisecond());
-        self.link.ask("test write", &command).await
+        Ok(self.link.ask("test write", &command).await?)
     }
 }

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::super::{AgentList, Result, StoreError};
 use super::RedisStore;
-use super::link::Repeat;
 use crate::agent::{Agent, AgentSpec, AgentStatus, Metadata, ResourceVersion, Uid};
 use crate::names::AgentName;
+use crate::redis_link::Repeat;
 
 /// An agent without its status.
 #[derive(Serialize)]

@@ -10,10 +10,10 @@ use ::redis::streams::StreamReadReply;
 use futures::stream::{self, BoxStream, StreamExt as _};
 
 use super::super::{Change, ChangeKind, Result, StoreError};
-use super::link::Repeat;
 use super::{RedisStore, record};
 use crate::agent::ResourceVersion;
 use crate::names::AgentName;
+use crate::redis_link::Repeat;
 
 /// Entries read in one go.
 const BATCH: usize = 256;

@@ -1,22 +1,52 @@
 //! The way to Redis: one shared connection for requests, one of its own for each blocking reader, a deadline for every call,
-//! and Redis' errors in our words. Knows no keys.
+//! and Redis' errors in our words. Knows no keys. Used by the adapters of `store` and `journal`, which have a connection each.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use ::redis::io::tcp::TcpSettings;
-use ::redis::{
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::io::tcp::TcpSettings;
+use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo,
     ProtocolVersion, RedisError, RedisResult, ScriptInvocation,
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::super::{Result, StoreError};
+/// A call that failed. Never carries what was written.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// Redis cannot be reached or did not answer in time.
+    #[error("Redis cannot be reached at {address}")]
+    Unreachable {
+        /// Where we tried, without a password.
+        address: String,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The address cannot be used at all.
+    #[error(
+        "the Redis address cannot be used: {reason}; use redis://[user[:password]@]host[:port][/db] or redis+unix:///path"
+    )]
+    Address {
+        /// Why, without the address, which may hold a password.
+        reason: String,
+    },
+    /// Redis answers and refuses: out of memory, read-only, loading, no permission.
+    #[error("Redis refused the {call}: {message}")]
+    Refused {
+        /// Which call.
+        call: &'static str,
+        /// Its words.
+        message: String,
+    },
+}
+
+type Result<T> = std::result::Result<T, LinkError>;
 
 /// Whether a call may be sent again after it may have been carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeat {
+pub enum Repeat {
     /// Carried out twice is as good as once.
     Harmless,
     /// Only if it surely was not sent.
@@ -25,7 +55,7 @@ pub(super) enum Repeat {
 
 /// One Redis.
 #[derive(Clone)]
-pub(super) struct Link {
+pub struct Link {
     address: Arc<str>,
     client: Client,
     shared: ConnectionManager,
@@ -35,9 +65,21 @@ pub(super) struct Link {
 /// A connection is made within this or counts as failed.
 const CONNECT: Duration = Duration::from_secs(2);
 
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Link {
-    pub(super) fn new(url: &str, deadline: Duration) -> Result<Self> {
-        let unusable = |error: RedisError| StoreError::Address {
+    /// A way to `url`; connects at the first call. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`LinkError::Address`]; the text never repeats the URL.
+    pub fn new(url: &str, deadline: Duration) -> Result<Self> {
+        let unusable = |error: RedisError| LinkError::Address {
             reason: error.category().to_owned(),
         };
         let info = url.into_connection_info().map_err(unusable)?;
@@ -67,16 +109,16 @@ impl Link {
         })
     }
 
-    pub(super) fn address(&self) -> &str {
+    /// Where, without a password.
+    pub fn address(&self) -> &str {
         &self.address
     }
 
     /// Sends one command, again if the connection was lost: for reads and for writes that may be repeated.
-    pub(super) async fn ask<T: FromRedisValue>(
-        &self,
-        call: &'static str,
-        command: &Cmd,
-    ) -> Result<T> {
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn ask<T: FromRedisValue>(&self, call: &'static str, command: &Cmd) -> Result<T> {
         self.attempt(call, Repeat::Harmless, |mut connection| async move {
             command.query_async(&mut connection).await
         })
@@ -84,7 +126,10 @@ impl Link {
     }
 
     /// Runs a script.
-    pub(super) async fn run<T: FromRedisValue>(
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn run<T: FromRedisValue>(
         &self,
         call: &'static str,
         script: &ScriptInvocation<'_>,
@@ -97,7 +142,10 @@ impl Link {
     }
 
     /// A connection for a reader that blocks for at most `block` at a time.
-    pub(super) async fn dedicated(&self, block: Duration) -> Result<MultiplexedConnection> {
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn dedicated(&self, block: Duration) -> Result<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(Some(block + self.deadline));
@@ -139,23 +187,23 @@ impl Link {
         }
     }
 
-    fn late(&self) -> StoreError {
-        StoreError::Unreachable {
+    fn late(&self) -> LinkError {
+        LinkError::Unreachable {
             address: self.address.to_string(),
             source: format!("no answer within {:?}", self.deadline).into(),
         }
     }
 
     /// Redis' error in our words. Never its text where that may hold a value of ours.
-    pub(super) fn error(&self, call: &'static str, error: &RedisError) -> StoreError {
+    pub fn error(&self, call: &'static str, error: &RedisError) -> LinkError {
         match error.kind() {
-            ErrorKind::Io => StoreError::Unreachable {
+            ErrorKind::Io => LinkError::Unreachable {
                 address: self.address.to_string(),
                 source: Box::new(error.clone()),
             },
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 let code = error.code().unwrap_or("ERR");
-                StoreError::Refused {
+                LinkError::Refused {
                     call,
                     message: match error.detail() {
                         Some(detail) => format!("{code} {detail}"),
@@ -163,15 +211,15 @@ impl Link {
                     },
                 }
             }
-            ErrorKind::AuthenticationFailed => StoreError::Refused {
+            ErrorKind::AuthenticationFailed => LinkError::Refused {
                 call,
                 message: "it does not accept the user or password of the Redis address".to_owned(),
             },
-            ErrorKind::RESP3NotSupported => StoreError::Refused {
+            ErrorKind::RESP3NotSupported => LinkError::Refused {
                 call,
                 message: "it is too old; Redis 6.2 or later is needed".to_owned(),
             },
-            _ => StoreError::Refused {
+            _ => LinkError::Refused {
                 call,
                 message: format!("unexpected answer ({})", error.category()),
             },
