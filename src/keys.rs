@@ -137,6 +137,27 @@ impl Keys {
     pub fn members(&self) -> String {
         format!("{}members", self.prefix)
     }
+    /// What the journal's keys begin with. Its scripts put them together (`journal/redis/scripts/shared.lua`); below this prefix are
+    ///
+    /// | key | holds |
+    /// | --- | --- |
+    /// | `record:<id>` | a hash: a request and what became of it |
+    /// | `body:<id>`, `answer:<id>` | the body of it, or of its answer, where that is long |
+    /// | `waiting:<uid>` | a sorted set: ids to be delivered, by their order of admission |
+    /// | `later:<uid>` | a sorted set: ids to be delivered again, by when they are due |
+    /// | `claimed:<uid>`, `leases` | sorted sets: ids in delivery, of one agent and of all, by until when their claim holds |
+    /// | `all:<uid>` | a sorted set: an agent's ids, by their order of admission |
+    /// | `counts:<uid>` | a hash: state → how many, and `bytes` of what is not settled |
+    /// | `agents` | a hash: uid → name, of agents that have a record |
+    /// | `timers` | a sorted set: ids that are not in delivery, by when they are given up or forgotten |
+    /// | `done` | a sorted set: settled ids that nobody need look at, by when they were; they make room for new ones |
+    /// | `totals` | a hash: `bytes` of all |
+    /// | `sequence` | a counter: the order of admission |
+    ///
+    /// Times are milliseconds since 1970 of Redis' clock.
+    pub fn journal(&self) -> String {
+        format!("{}journal:", self.prefix)
+    }
     /// Written to see whether writes are taken.
     pub fn ping(&self) -> String {
         format!("{}ping", self.prefix)

@@ -6,8 +6,8 @@
 //! | --- | --- | --- |
 //! | 0a | [`clock`], [`keys`], [`names`] | time, every Redis key and label, name rules |
 //! | 0b | [`agent`], then [`observed`], [`watch`], [`problem`], [`wire`], [`config`], [`tokens`] | values: what shall be, what was seen, what is said, how we are configured |
-//! | 1 | [`plan`], [`telemetry`] | decisions: pure, synchronous, total, silent; the log |
-//! | 2 | [`runtime`], [`store`], [`controller`], [`endpoints`], [`probe`], [`redis_server`] | ports with adapters; generic machinery; the supervised Redis |
+//! | 1 | [`plan`], [`telemetry`], [`redis_link`] | decisions: pure, synchronous, total, silent; the log; the way to Redis |
+//! | 2 | [`runtime`], [`store`], [`journal`], [`controller`], [`endpoints`], [`probe`], [`redis_server`] | ports with adapters; generic machinery; the supervised Redis |
 //! | 3 | [`reconcile`], [`recover`], [`proxy`] | glue: load → observe → plan → execute → status; a lost store made again; the data path |
 //! | 4 | [`front`], [`api`], [`cli`] | edges: listeners, management API, command line |
 //! | 5 | [`app`], `main` | composition root, ordered start and shutdown |
@@ -21,6 +21,7 @@ pub mod config;
 pub mod controller;
 pub mod endpoints;
 pub mod front;
+pub mod journal;
 pub mod keys;
 pub mod names;
 pub mod observed;
@@ -30,6 +31,7 @@ pub mod problem;
 pub mod proxy;
 pub mod reconcile;
 pub mod recover;
+pub mod redis_link;
 pub mod redis_server;
 pub mod runtime;
 pub mod store;

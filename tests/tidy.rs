@@ -19,12 +19,13 @@ const RANKS: [(u8, &[&str]); 9] = [
         2,
         &["observed", "watch", "problem", "wire", "config", "tokens"],
     ),
-    (3, &["plan", "telemetry"]),
+    (3, &["plan", "telemetry", "redis_link"]),
     (
         4,
         &[
             "runtime",
             "store",
+            "journal",
             "controller",
             "endpoints",
             "probe",
@@ -40,7 +41,15 @@ const RANKS: [(u8, &[&str]); 9] = [
 /// Crates that stay behind a port or an edge, and where that is.
 const CONFINED: [(&str, &[&str]); 4] = [
     ("bollard", &["runtime/docker"]),
-    ("redis", &["store/redis", "redis_server"]),
+    (
+        "redis",
+        &[
+            "redis_link.rs",
+            "store/redis",
+            "journal/redis",
+            "redis_server",
+        ],
+    ),
     ("axum", &["api", "app"]),
     (
         "hyper",
