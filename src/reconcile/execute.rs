@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering;
 
+use super::leadership::Standing;
 use super::memo::again;
 use super::pulls::{Pull, failed};
 use super::{Key, PassError, Reconcile};
@@ -29,9 +30,10 @@ impl From<RuntimeError> for ImageError {
 }
 
 impl Reconcile {
-    /// Whether anything was done.
+    /// Whether anything was done. By the lease with which the pass `began`, or not at all.
     pub(super) async fn execute(
         &self,
+        began: Standing,
         name: &AgentName,
         agent: Option<&Agent>,
         observed: &Observed,
@@ -52,7 +54,7 @@ impl Reconcile {
                 Ok::<(), PassError>(())
             };
             let heals = planned.action.only_adds() && !planned.action.needs_store();
-            let work = self.leadership.during(heals, work);
+            let work = self.leadership.during(began, heals, work);
             work.await.ok_or(PassError::NotLeading)??;
         }
         Ok(!plan.actions.is_empty())

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::board::host_condition;
+use super::leadership::Standing;
 use super::{Key, PassError, Reconcile, Requeue};
 use crate::agent::EventKind;
 use crate::clock;
@@ -36,6 +37,7 @@ impl Reconcile {
             return Ok(Requeue::After(wait));
         }
         *self.host_looked.lock() = Some(now);
+        let began = self.leadership.standing();
         self.check_store().await;
         let containers = match self.parts.runtime.list().await {
             Ok(containers) => {
@@ -54,7 +56,7 @@ impl Reconcile {
                 return Err(error.into());
             }
         };
-        let Some(network) = self.ensure_network().await? else {
+        let Some(network) = self.ensure_network(began).await? else {
             return Ok(Requeue::After(AGAIN));
         };
         self.addresses
@@ -135,7 +137,7 @@ impl Reconcile {
 
     /// The network, made when it is missing, and made again with a subnet of ours when it has none and is empty; by who leads
     /// alone. `None`: it is missing, and another server makes it.
-    async fn ensure_network(&self) -> Result<Option<Network>, PassError> {
+    async fn ensure_network(&self, began: Standing) -> Result<Option<Network>, PassError> {
         let found = self.parts.runtime.network().await?;
         let frozen = self.frozen.lock().is_some();
         if let Some(network) = &found
@@ -145,7 +147,7 @@ impl Reconcile {
         }
         match self
             .leadership
-            .during(true, self.make_network(found.clone()))
+            .during(began, true, self.make_network(found.clone()))
             .await
         {
             Some(made) => made.map(Some),

@@ -33,6 +33,15 @@ pub(super) enum Role {
     Follows,
 }
 
+/// What a pass begins with: it acts by the lease of that moment or not at all, since under a later one the world that it
+/// looked at may be another leader's past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) role: Role,
+    /// The term of the lease, if it is ours or was ours last.
+    term: Option<u64>,
+}
+
 #[derive(Debug)]
 pub(super) struct Leadership {
     me: MemberId,
@@ -65,16 +74,24 @@ impl Leadership {
 
     /// What this server may do at this moment.
     pub(super) fn role(&self) -> Role {
+        self.standing().role
+    }
+
+    /// What this server may do at this moment, and by which lease.
+    pub(super) fn standing(&self) -> Standing {
         let state = self.state.lock();
-        if state.until.is_some_and(|until| until > Instant::now()) {
-            return Role::Leads;
-        }
         let held = state.last.lease.as_ref();
-        let held = held.is_some_and(|lease| lease.holder == self.me);
-        if held && state.away && state.last.others.is_empty() {
-            return Role::Heals;
+        let held = held.filter(|lease| lease.holder == self.me);
+        let alone = state.away && state.last.others.is_empty();
+        let role = match state.until {
+            Some(until) if until > Instant::now() => Role::Leads,
+            _ if held.is_some() && alone => Role::Heals,
+            _ => Role::Follows,
+        };
+        Standing {
+            role,
+            term: held.map(|lease| lease.term),
         }
-        Role::Follows
     }
 
     /// The store answered a sign of life that was sent at `asked`. Says whether other servers said something new.
@@ -143,14 +160,24 @@ impl Leadership {
         !state.last.others.values().all(done)
     }
 
-    /// Does some work while this server may; `None` when it may not, or not any more: the work is then dropped where it
-    /// stands. `heals`: it only adds, and needs no store. The lease is looked at on the monotonic clock before each step.
-    pub(super) async fn during<T>(&self, heals: bool, work: impl Future<Output = T>) -> Option<T> {
+    /// Does some work of a pass that began so, while this server may, by the same lease; `None` when it may not, or not any
+    /// more: the work is then dropped where it stands. `heals`: it only adds, and needs no store. The lease is looked at on
+    /// the monotonic clock before each step.
+    pub(super) async fn during<T>(
+        &self,
+        began: Standing,
+        heals: bool,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut work = std::pin::pin!(work);
-        let allowed = || match self.role() {
-            Role::Leads => true,
-            Role::Heals => heals,
-            Role::Follows => false,
+        let allowed = || {
+            let now = self.standing();
+            let may = match now.role {
+                Role::Leads => true,
+                Role::Heals => heals,
+                Role::Follows => false,
+            };
+            may && now.term == began.term
         };
         loop {
             // It ends at this moment unless it is renewed until then.

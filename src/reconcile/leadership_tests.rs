@@ -17,10 +17,14 @@ fn member(server: &str) -> MemberId {
 }
 
 fn muster(holder: &str, others: &[(&str, &Report)]) -> Muster {
+    in_term(1, holder, others)
+}
+
+fn in_term(term: u64, holder: &str, others: &[(&str, &Report)]) -> Muster {
     Muster {
         lease: Some(Lease {
             holder: member(holder),
-            term: 1,
+            term,
             remaining: LEASE,
         }),
         others: others
@@ -102,7 +106,12 @@ async fn work_goes_on_while_the_lease_is_renewed_and_is_dropped_when_it_is_not()
             }
         }
     };
-    assert_eq!(leadership.during(true, work(1)).await, None);
+    assert_eq!(
+        leadership
+            .during(leadership.standing(), true, work(1))
+            .await,
+        None
+    );
     assert_eq!(steps.load(Ordering::Relaxed), 0, "not even begun");
 
     hear(&leadership, muster("a", &[]));
@@ -116,16 +125,36 @@ async fn work_goes_on_while_the_lease_is_renewed_and_is_dropped_when_it_is_not()
         }
     };
     let renewing = tokio::spawn(renewing);
-    assert_eq!(leadership.during(false, work(9)).await, Some(()));
+    assert_eq!(
+        leadership
+            .during(leadership.standing(), false, work(9))
+            .await,
+        Some(())
+    );
     renewing.await.unwrap();
     steps.store(0, Ordering::Relaxed);
-    assert_eq!(leadership.during(false, work(9)).await, None);
+    assert_eq!(
+        leadership
+            .during(leadership.standing(), false, work(9))
+            .await,
+        None
+    );
     assert_eq!(steps.load(Ordering::Relaxed), 2, "it ended with the lease");
 
     // Alone and without the store: what heals is done, and nothing else.
     leadership.miss(Instant::now());
-    assert_eq!(leadership.during(true, work(9)).await, Some(()));
-    assert_eq!(leadership.during(false, work(1)).await, None);
+    assert_eq!(
+        leadership
+            .during(leadership.standing(), true, work(9))
+            .await,
+        Some(())
+    );
+    assert_eq!(
+        leadership
+            .during(leadership.standing(), false, work(1))
+            .await,
+        None
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,4 +192,27 @@ async fn law_5_a_container_is_idle_elsewhere_only_when_every_server_says_so_of_t
         leadership.busy_elsewhere(&container, Some(later)),
         "somebody may have come since the store was heard"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn law_1_what_began_under_one_lease_is_not_done_under_the_next() {
+    let leadership = Leadership::new(member("a"));
+    let done = async |began, heals| leadership.during(began, heals, async {}).await;
+    let nothing_yet = leadership.standing();
+    hear(&leadership, muster("a", &[]));
+    let first = leadership.standing();
+    assert_eq!(done(nothing_yet, true).await, None, "it began as no leader");
+    assert_eq!(done(first, false).await, Some(()));
+    hear(&leadership, muster("a", &[]));
+    assert_eq!(done(first, false).await, Some(()), "it was renewed");
+    // Nothing was heard of a leader in between, and yet there may have been one.
+    hear(&leadership, in_term(3, "a", &[]));
+    let second = leadership.standing();
+    assert_eq!(done(first, true).await, None);
+    assert_eq!(done(second, false).await, Some(()));
+    // What heals goes on by the lease that it once had.
+    advance(LEASE).await;
+    leadership.miss(Instant::now());
+    assert_eq!(done(second, true).await, Some(()));
+    assert_eq!(done(first, true).await, None);
 }

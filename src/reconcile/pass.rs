@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::host::ANOTHER_CLUSTER;
-use super::leadership::Role;
+use super::leadership::{Role, Standing};
 use super::{FormerLife, Key, PassError, Reconcile, Requeue};
 use crate::agent::{Agent, AgentStatus, Uid};
 use crate::clock;
@@ -48,7 +48,8 @@ impl Reconcile {
             self.wake(Key::Host);
             return Ok(Requeue::After(HOST_LOOK));
         }
-        let role = self.leadership.role();
+        let began = self.leadership.standing();
+        let role = began.role;
         if role == Role::Follows && self.leadership.another_leads() {
             self.memo.lock().no_unsaved(name);
         }
@@ -97,13 +98,18 @@ impl Reconcile {
         };
         let done = match rest {
             Some(_) => Ok(false),
-            None => self.execute(name, agent.as_ref(), &observed, &plan).await,
+            None => {
+                self.execute(began, name, agent.as_ref(), &observed, &plan)
+                    .await
+            }
         };
         if done.is_ok() {
             self.read_last_lines(name, agent.as_ref(), &observed, &plan)
                 .await;
         }
-        let saved = self.save_status(name, agent.as_ref(), &plan, away).await;
+        let saved = self
+            .save_status(began, name, agent.as_ref(), &plan, away)
+            .await;
         if let (Ok(true), Some(agent), Some(status)) = (&saved, &agent, &plan.status) {
             let before = behind.as_ref().unwrap_or(&agent.status);
             self.tell_turns(name, before, status, &observed);
@@ -218,6 +224,7 @@ impl Reconcile {
     /// is no failure of the pass, whose next look must not wait for it.
     async fn save_status(
         &self,
+        began: Standing,
         name: &AgentName,
         agent: Option<&Agent>,
         plan: &Plan,
@@ -233,7 +240,7 @@ impl Reconcile {
         let uid = &agent.metadata.uid;
         let unsaved = match away {
             true => true,
-            false => match self.put_status(name, uid, status).await? {
+            false => match self.put_status(began, name, uid, status).await? {
                 Ok(()) => false,
                 Err(error) if error.class() == StoreClass::Transient => {
                     tracing::warn!(agent = %name, %error, "status was not written");
@@ -253,12 +260,13 @@ impl Reconcile {
 
     async fn put_status(
         &self,
+        began: Standing,
         name: &AgentName,
         uid: &Uid,
         status: &AgentStatus,
     ) -> Result<store::Result<()>, PassError> {
         let write = self.parts.store.put_status(name, uid, status);
-        let written = self.leadership.during(false, write).await;
+        let written = self.leadership.during(began, false, write).await;
         written.ok_or(PassError::NotLeading)
     }
 

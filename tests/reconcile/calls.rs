@@ -42,6 +42,8 @@ pub enum Trouble {
     Conflicts,
     /// It takes this long; the engine's only.
     Slow(Duration),
+    /// Its answer, true when it was asked for, comes so much later; the engine's only.
+    Old(Duration),
     /// It never answers; the engine's only.
     Hangs,
     /// The server dies before it.
@@ -125,6 +127,10 @@ impl Calls {
             Trouble::TimesOut => Fault::Lose(RuntimeClass::Transient),
             Trouble::Conflicts => Fault::Refuse(RuntimeClass::Conflict),
             Trouble::Slow(time) => Fault::Delay(time),
+            Trouble::Old(after) => Fault::Slow {
+                before: Duration::ZERO,
+                after,
+            },
             Trouble::Hangs | Trouble::DiesBefore => Fault::Hang,
             Trouble::DiesAfter => Fault::Mute,
         })
@@ -139,9 +145,11 @@ impl Calls {
             target: String::new(),
         };
         Some(match self.next(call)? {
-            Trouble::Fails | Trouble::Hangs | Trouble::Slow(_) | Trouble::DiesBefore => {
-                Fault::Before(away())
-            }
+            Trouble::Fails
+            | Trouble::Hangs
+            | Trouble::Slow(_)
+            | Trouble::Old(_)
+            | Trouble::DiesBefore => Fault::Before(away()),
             Trouble::TimesOut | Trouble::DiesAfter => Fault::After(away()),
             Trouble::Conflicts => Fault::Before(StoreError::Conflict {
                 name: AgentName::new("somebody").unwrap(),

@@ -276,3 +276,41 @@ async fn law_1_a_server_that_heals_makes_nothing_by_way_of_a_store_that_is_there
     world.settle_within(s(10)).await;
     assert_eq!(world.engine.count("create"), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn law_1_a_pass_that_began_under_one_lease_does_nothing_under_the_next() {
+    let mut world = World::new(88).await;
+    world.apply("users", json!({"replicas": 2})).await;
+    world.settle_within(s(10)).await;
+    // The engine takes its time with one answer, and the store is away meanwhile.
+    let mut late = Some(s(15));
+    world.calls.judge(move |call| match call.engine {
+        true if call.name == "list_agent" => late.take().map(Trouble::Old),
+        true => None,
+        false => (call.name == "beat").then_some(Trouble::Fails),
+    });
+    world
+        .engine
+        .remove_by_hand(&world.containers("users")[1].id);
+    sleep(s(1)).await;
+    let second = world.beside("server-2").await;
+    let limit = s(6);
+    world
+        .until(
+            limit,
+            "the second one leads and makes it again",
+            async |_| second.handle.leads() && ready(&second) == 2,
+        )
+        .await;
+    // It goes, and the first one leads again before its answer comes.
+    second.end().await;
+    world.calls.heal();
+    world
+        .until(s(3), "the first one leads", async |world| {
+            world.server().handle.leads()
+        })
+        .await;
+    world.settle_within(s(30)).await;
+    let (made, gone) = (world.engine.count("create"), world.engine.count("remove"));
+    assert_eq!((made, gone), (3, 0), "one was made in the place of one");
+}
