@@ -107,13 +107,13 @@ fn drained(draft: &mut Draft<'_>, container: &Container, serving: bool, timeout:
     if later(since, timeout) <= now || ahead(since, now) {
         return true;
     }
-    if idle {
-        let settled = later(since, SETTLE);
-        if settled <= now {
-            return true;
-        }
-        draft.look_at(settled);
+    let settled = later(since, SETTLE);
+    if settled > now {
+        draft.look_at(settled.min(later(since, timeout)));
         return false;
+    }
+    if idle {
+        return true;
     }
     draft.look_at(later(since, timeout));
     draft.look_in(LOOK);

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use crate::observed::ContainerId;
+use crate::plan::SETTLE;
 use crate::store::{Lease, MemberId, Muster, Report};
 
 /// How long a lease holds unless it is renewed.
@@ -56,6 +57,7 @@ struct State {
     last: Muster,
     /// When that was asked for.
     heard: Option<Timestamp>,
+    asked: Option<Instant>,
     /// It has not answered since, although it was asked when the lease was over.
     away: bool,
 }
@@ -95,8 +97,13 @@ impl Leadership {
     }
 
     /// The store answered a sign of life that was sent at `asked`. Says whether other servers said something new.
+    /// What was asked for before the last answer was says nothing any more.
     pub(super) fn hear(&self, muster: Muster, asked: Instant, heard: Timestamp) -> bool {
         let mut state = self.state.lock();
+        if state.asked.is_some_and(|last| asked < last) {
+            return false;
+        }
+        state.asked = Some(asked);
         let ours = muster
             .lease
             .as_ref()
@@ -146,10 +153,11 @@ impl Leadership {
     /// on it. One that says nothing of it has not seen that it drains.
     pub(super) fn busy_elsewhere(&self, container: &ContainerId, since: Option<Timestamp>) -> bool {
         let state = self.state.lock();
-        // Another server may have come since the store was last heard.
-        if since
+        // Another server may have come while the drain settled.
+        let settled = since.and_then(|since| since.checked_add(SETTLE).ok());
+        if settled
             .zip(state.heard)
-            .is_none_or(|(since, heard)| heard < since)
+            .is_none_or(|(settled, heard)| heard < settled)
         {
             return true;
         }

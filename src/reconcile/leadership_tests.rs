@@ -161,7 +161,7 @@ async fn work_goes_on_while_the_lease_is_renewed_and_is_dropped_when_it_is_not()
 async fn law_5_a_container_is_idle_elsewhere_only_when_every_server_says_so_of_this_drain() {
     let leadership = Leadership::new(member("a"));
     let container = ContainerId("c".to_owned());
-    let since = clock::now();
+    let since = clock::now().checked_sub(SETTLE).unwrap();
     let says = |since: Timestamp, in_flight| {
         Report([(container.clone(), Drained { since, in_flight })].into())
     };
@@ -187,11 +187,22 @@ async fn law_5_a_container_is_idle_elsewhere_only_when_every_server_says_so_of_t
             "{others:?}"
         );
     }
-    let later = clock::now() + Duration::from_secs(1);
+    let later = since + Duration::from_millis(1);
     assert!(
         leadership.busy_elsewhere(&container, Some(later)),
-        "somebody may have come since the store was heard"
+        "somebody may have come while it settled"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_what_was_asked_before_the_last_answer_was_says_nothing() {
+    let leadership = Leadership::new(member("a"));
+    let asked = Instant::now();
+    advance(Duration::from_millis(100)).await;
+    hear(&leadership, muster("a", &[("b", &Report::default())]));
+    let early = muster("b", &[]);
+    assert!(!leadership.hear(early, asked, clock::now()));
+    assert!(leadership.role() == Role::Leads && leadership.has_company());
 }
 
 #[tokio::test(start_paused = true)]

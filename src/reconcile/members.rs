@@ -3,7 +3,7 @@
 //! Who leads says in the agents' statuses what it drains. The others send nothing new there, from the moment when their watch
 //! tells them, and report with each sign of life what is left in flight. No engine is asked on this way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{Key, Reconcile};
 use crate::agent::Agent;
 use crate::clock;
 use crate::names::AgentName;
-use crate::observed::ContainerId;
+use crate::observed::{ContainerId, Traffic};
 use crate::plan::SETTLE;
 use crate::store::{Beat, Drained, Report};
 
@@ -96,6 +96,22 @@ impl Reconcile {
             self.wake_draining();
         }
         true
+    }
+
+    /// Asks once more who lives when something has drained here and may be stopped: a server that came meanwhile may have sent
+    /// something to it. False: it could not be asked.
+    pub(super) async fn muster(&self, traffic: &BTreeMap<ContainerId, Traffic>) -> bool {
+        let settled = clock::now().checked_sub(SETTLE).ok();
+        let over = |one: &Traffic| {
+            one.in_flight == 0
+                && one
+                    .draining_since
+                    .is_some_and(|since| Some(since) <= settled)
+        };
+        if !traffic.values().any(over) || self.leadership.role() != Role::Leads {
+            return true;
+        }
+        self.beat().await
     }
 
     /// Gives up the lease and our place among the servers.

@@ -24,11 +24,12 @@ impl Reconcile {
             })
             .collect();
         let mut traffic = self.parts.endpoints.traffic(ids());
+        let asked = self.muster(&traffic).await;
         for id in ids() {
             let told = traffic.get(id).copied().unwrap_or_default();
-            let busy_elsewhere = self.leadership.busy_elsewhere(id, told.draining_since);
+            let busy = self.leadership.busy_elsewhere(id, told.draining_since);
             let traffic = traffic.entry(id.clone()).or_default();
-            traffic.busy_elsewhere = busy_elsewhere;
+            traffic.busy_elsewhere = busy || !asked;
         }
         let (failures, last_lines) = {
             let mut memo = self.memo.lock();

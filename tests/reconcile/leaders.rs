@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::calls::{Call, Trouble};
+use crate::fake_store::Fault;
 use crate::world::{Server, World, name, s};
 
 /// Two servers, the first of which leads, and one agent with two instances.
@@ -133,6 +134,50 @@ async fn law_5_an_instance_is_stopped_only_when_no_server_has_anything_on_it() {
     assert!(took < s(2), "{took:?} after the request's end");
     world.settle_within(s(60)).await;
     assert_eq!(stops.load(Ordering::Relaxed), 2);
+    second.kill().await;
+}
+
+/// A server comes while something drains that seemed to be idle everywhere; the store's watch tells it late.
+#[tokio::test(start_paused = true)]
+async fn law_5_before_a_drained_instance_is_stopped_it_is_asked_once_more_who_lives() {
+    let mut world = World::new(89).await;
+    let spec = |replicas: u32| json!({"replicas": replicas, "drain": {"timeout": "30s"}});
+    world.apply("users", spec(2)).await;
+    world.settle_within(s(10)).await;
+    let store = world.store.caller(false);
+    let mut first = true;
+    store.on_call(move |call| {
+        let before = match call {
+            "next" => s(2),
+            "beat" if std::mem::take(&mut first) => Duration::from_millis(100),
+            _ => return None,
+        };
+        let after = Duration::ZERO;
+        Some(Fault::Slow { before, after })
+    });
+    let second = world.beside_on("server-2", store).await;
+    sleep(Duration::from_millis(30)).await;
+    world.apply("users", spec(1)).await;
+    let limit = Duration::from_millis(150);
+    world
+        .until(limit, "the second one routes", async |_| {
+            ready(&second) == 2
+        })
+        .await;
+    let old = world.containers("users")[1].clone();
+    let draining = world.routed("users");
+    assert!(draining.contains(&(old.id.clone(), EndpointState::Draining)));
+    let request = second.endpoint(&old).enter();
+    sleep(s(10)).await;
+    let state = second.routed("users");
+    assert!(state.contains(&(old.id.clone(), EndpointState::Draining)));
+    assert_eq!(world.containers("users").len(), 2, "it is busy");
+    drop(request);
+    world
+        .until(s(2), "it is gone", async |world| {
+            world.containers("users").len() == 1
+        })
+        .await;
     second.kill().await;
 }
 

@@ -177,6 +177,11 @@ impl World {
     /// Starts a further server beside it, which the store never fails.
     pub async fn beside(&mut self, id: &str) -> Server {
         let store = self.store.another();
+        self.beside_on(id, store).await
+    }
+
+    /// The same, which has the store this way.
+    pub async fn beside_on(&mut self, id: &str, store: FakeStore) -> Server {
         self.start(id, false, store).await
     }
 
