@@ -1,5 +1,5 @@
 # What there is to do here; `make` alone lists it. The work itself is in scripts/, which can be read on its own.
-.PHONY: help run stop clean test soak check simulate bench-scale bench-apply setup images image
+.PHONY: help run stop clean test soak check simulate bench bench-scale bench-apply setup images image
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -28,6 +28,10 @@ check: ## the quick part of it: formatting, lints, unit tests
 
 simulate: ## the reconciler under faults: one at every moment, then SEEDS=100000 random runs
 	@scripts/simulate.sh
+
+bench: ## the proxy beside nginx and HAProxy: ROUNDS=5 of SECONDS_EACH=2 in each cell (a quarter of an hour); QUICK=1 for a look
+	@scripts/setup.sh bench
+	@cargo bench --locked --profile dist --bench proxy
 
 bench-scale: ## what the reconciler costs with 50, 500 and 5,000 agents
 	@cargo bench --locked --bench scale

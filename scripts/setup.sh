@@ -4,6 +4,7 @@
 #
 #   scripts/setup.sh run     what `make run` needs
 #   scripts/setup.sh test    and what `make test` needs on top: mmdebstrap, which makes the tests' Debian image
+#   scripts/setup.sh bench   what `make bench` needs, and nothing else: nginx, HAProxy, wrk and h2load (installed, not running)
 #
 # Debian and Ubuntu, as root or with sudo. Elsewhere it names what to install and exits 1.
 set -euo pipefail
@@ -13,8 +14,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 mode=${1:-run}
 case "$mode" in
-  run | test) ;;
-  *) die "unknown mode '$mode'." "Use: scripts/setup.sh run|test" ;;
+  run | test | bench) ;;
+  *) die "unknown mode '$mode'." "Use: scripts/setup.sh run|test|bench" ;;
 esac
 
 # A plain user's PATH on Debian lacks the folders where daemons live.
@@ -27,28 +28,34 @@ have cargo || die "Rust is missing." "Install it with rustup (https://rustup.rs)
 have cc || packages+=(gcc libc6-dev)
 have curl || packages+=(curl)
 install_docker=false
-if ! have docker; then
-  install_docker=true
-  packages+=(docker.io)
-  # Where the kernel enforces AppArmor, Docker can start no container without its parser.
-  if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] && ! have apparmor_parser; then
-    packages+=(apparmor)
+# Services that come with a package and are not wanted: what we run of them we run ourselves.
+unwanted=()
+if [ "$mode" = bench ]; then
+  if ! have nginx; then packages+=(nginx-light) unwanted+=(nginx); fi
+  if ! have haproxy; then packages+=(haproxy) unwanted+=(haproxy); fi
+  have wrk || packages+=(wrk)
+  have h2load || packages+=(nghttp2-client)
+else
+  if ! have docker; then
+    install_docker=true
+    packages+=(docker.io)
+    # Where the kernel enforces AppArmor, Docker can start no container without its parser.
+    if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] && ! have apparmor_parser; then
+      packages+=(apparmor)
+    fi
   fi
-fi
-install_redis=false
-if ! have redis-server; then
-  install_redis=true
-  packages+=(redis-server)
+  if ! have redis-server; then packages+=(redis-server) unwanted+=(redis-server); fi
 fi
 if [ "$mode" = test ] && ! have mmdebstrap; then packages+=(mmdebstrap); fi
 
 # ---- installing -----------------------------------------------------------------------------------------------------
 
 # A freshly installed package starts its service. For redis-server that is not wanted at all: it would listen on port
-# 6379, and agentainer runs Redis processes of its own and wants that port for the agents. For Docker it is too early:
-# where its start-up script cannot work (no systemd, odd cgroups) the whole installation would fail over it, and Docker
-# is started below, with more care. So both are kept from starting for as long as the installation lasts (Debian's
-# policy-rc.d), and Redis is disabled afterwards. A Redis that was here before is left alone.
+# 6379, and agentainer runs Redis processes of its own and wants that port for the agents. So it is with nginx and HAProxy,
+# which are only measured. For Docker it is too early: where its start-up script cannot work (no systemd, odd cgroups) the
+# whole installation would fail over it, and Docker is started below, with more care. So all are kept from starting for as
+# long as the installation lasts (Debian's policy-rc.d), and what is not wanted is disabled afterwards. What was here before
+# is left alone.
 policy=/usr/sbin/policy-rc.d
 policy_kept=$policy.before-agentainer
 guard_services() {
@@ -56,7 +63,7 @@ guard_services() {
   as_root tee "$policy" >/dev/null <<POLICY
 #!/bin/sh
 # Put here by agentainer's scripts/setup.sh for the time of one installation.
-case "\$1" in redis* | docker*) exit 101 ;; esac
+case "\$1" in redis* | docker* | nginx* | haproxy*) exit 101 ;; esac
 if [ -x "$policy_kept" ]; then exec "$policy_kept" "\$@"; fi
 exit 0
 POLICY
@@ -88,15 +95,15 @@ if [ ${#packages[@]} -gt 0 ]; then
   installed=true
   apt install -y --no-install-recommends "${packages[@]}" >"$log" 2>&1 || installed=false
   unguard_services
-  if $install_redis && have redis-server; then
+  for service in "${unwanted[@]}"; do
     # By file where systemd is installed, running or not; by the init script's links otherwise.
     if have systemctl; then
-      as_root systemctl disable redis-server.service >/dev/null 2>&1 || true
+      as_root systemctl disable "$service.service" >/dev/null 2>&1 || true
     elif have update-rc.d; then
-      as_root update-rc.d redis-server disable >/dev/null 2>&1 || true
+      as_root update-rc.d "$service" disable >/dev/null 2>&1 || true
     fi
-    note "redis-server is installed but neither started nor enabled: agentainer starts its own"
-  fi
+    note "$service is installed but neither started nor enabled: we run our own"
+  done
   if ! $installed; then
     tail -n 15 "$log" >&2
     die "apt-get could not install: ${packages[*]}." "Its last lines are above."
@@ -104,6 +111,8 @@ if [ ${#packages[@]} -gt 0 ]; then
   rm -f "$log"
   trap - EXIT
 fi
+
+if [ "$mode" = bench ]; then exit 0; fi
 
 # ---- Docker running -------------------------------------------------------------------------------------------------
 
