@@ -103,14 +103,24 @@ pub fn streams(address: SocketAddr, path: &str) -> (Vec<f64>, Vec<f64>) {
             client.kept.clear();
             let asked = Instant::now();
             client.ask(&format!("{path}{EVENTS}"), "");
-            client.until(|kept| kept.windows(2).any(|two| two == b"\n\n"));
-            lags.push((asked.elapsed().as_secs_f64() * 1e6, true));
-            client.kept.clear();
-            for _ in 1..EVENTS {
-                client.until(|kept| kept.windows(2).any(|two| two == b"\n\n"));
-                lags.push((since_sent(&client.kept).as_secs_f64() * 1e6, false));
-                client.kept.clear();
+            let mut seen = 0;
+            while !client.kept.ends_with(b"0\r\n\r\n") {
+                let more = client.kept.len();
+                client.until(|kept| kept.len() > more);
+                // Several may have come at once.
+                let text = String::from_utf8_lossy(&client.kept).into_owned();
+                let events = text
+                    .split_inclusive("\n\n")
+                    .filter(|event| event.ends_with("\n\n"));
+                for event in events.skip(seen) {
+                    lags.push(match seen {
+                        0 => (asked.elapsed().as_secs_f64() * 1e6, true),
+                        _ => (since_sent(event).as_secs_f64() * 1e6, false),
+                    });
+                    seen += 1;
+                }
             }
+            assert_eq!(seen, EVENTS);
         }
         lags
     };
@@ -119,16 +129,12 @@ pub fn streams(address: SocketAddr, path: &str) -> (Vec<f64>, Vec<f64>) {
     (plain(first), plain(further))
 }
 
-fn since_sent(event: &[u8]) -> Duration {
+fn since_sent(event: &str) -> Duration {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap();
-    let text = String::from_utf8_lossy(event);
-    let sent = text
-        .split("data: ")
-        .nth(1)
-        .and_then(|rest| rest.split('\n').next());
-    let sent = sent.and_then(|text| text.parse().ok()).expect(&text);
+    let sent = event.split("data: ").nth(1).map(str::trim_end);
+    let sent = sent.and_then(|text| text.parse().ok()).expect(event);
     now.saturating_sub(Duration::from_nanos(sent))
 }
 
