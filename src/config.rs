@@ -31,6 +31,37 @@ pub struct ServeConfig {
     )]
     pub listen: Vec<ListenAddress>,
 
+    /// Speak TLS to clients with this certificate (PEM, its chain behind it); read anew when the file changes.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AGENTAINER_TLS_CERT",
+        requires = "tls_key",
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key (PEM).
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AGENTAINER_TLS_KEY",
+        requires = "tls_cert",
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub tls_key: Option<PathBuf>,
+
+    /// Where TLS is spoken [default: port 8443 of loopback and of the addresses of --listen]. May be repeated. Clear text is
+    /// spoken on loopback and the gateway still.
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        env = "AGENTAINER_TLS_LISTEN",
+        value_delimiter = ',',
+        requires = "tls_cert"
+    )]
+    pub tls_listen: Vec<ListenAddress>,
+
     /// A Host that management requests may name, beside loopback, the gateway and host.docker.internal. May be repeated.
     #[arg(
         long,

@@ -42,6 +42,8 @@ pub const DEFAULT_OWNER: &str = "default";
 pub const NETWORK: &str = "agentainer-network";
 /// The port of the front end, on loopback and on the agents' gateway.
 pub const PORT: u16 = 8081;
+/// The port of the front end for TLS.
+pub const TLS_PORT: u16 = 8443;
 /// The port of the agents' Redis on the gateway.
 pub const AGENTS_REDIS_PORT: u16 = 6379;
 /// The seed's token: a viewer on the loopback and gateway listeners alone.

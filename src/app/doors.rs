@@ -1,11 +1,15 @@
 //! Where this server listens, and how the API is told by which door a request came.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 use axum::Router;
 use http::Request;
 
 use crate::config::ServeConfig;
-use crate::front::{Connected, Front, ListenerKind};
+use crate::front::{Certificate, Connected, Front, ListenerKind};
+use crate::keys::TLS_PORT;
 use crate::wire::{Listener, Via};
 
 /// Loopback always, what the operator named, and everything of our own namespace when we are in a container.
@@ -33,6 +37,40 @@ pub(super) fn listen(
     // Last: one of those may be every address, with loopback among them.
     if !in_container {
         front.listen_loopback(config.port).with_context(remedy)?;
+    }
+    Ok(())
+}
+
+/// The addresses where TLS is spoken: those that the operator named, else beside each that is listened on in clear text.
+pub(super) fn listen_tls(
+    front: &Front<Router>,
+    config: &ServeConfig,
+    certificate: &Arc<Certificate>,
+    in_container: bool,
+) -> Result<()> {
+    let every = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+    let named = &config.tls_listen;
+    let mut wanted: Vec<SocketAddr> = match named.is_empty() {
+        false => named.iter().map(|one| one.or_port(TLS_PORT)).collect(),
+        true if in_container => vec![(every, TLS_PORT).into()],
+        true => config
+            .listen
+            .iter()
+            .map(|one| SocketAddr::new(one.ip, TLS_PORT))
+            .collect(),
+    };
+    if named.is_empty() && !wanted.iter().any(|one| one.ip().is_unspecified()) {
+        wanted.push((Ipv4Addr::LOCALHOST, TLS_PORT).into());
+        // Where the machine has it.
+        let six = (Ipv6Addr::LOCALHOST, TLS_PORT).into();
+        if let Err(error) = front.listen_tls(six, certificate) {
+            tracing::debug!(%error, "no IPv6 loopback");
+        }
+    }
+    for address in wanted {
+        front.listen_tls(address, certificate).context(
+            "--tls-listen: what listens there? `agentainer serve --tls-listen ADDR:PORT` takes another port than 8443",
+        )?;
     }
     Ok(())
 }

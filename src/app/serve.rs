@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::data_folder::{self, DataFolder};
-use super::doors::{listen, with_via};
+use super::doors::{listen, listen_tls, with_via};
 use super::handover::Door;
 use super::identity::identify;
-use super::{container, detach, handover, network, redises, succession, upkeep};
+use super::{certificate, container, detach, handover, network, redises, succession, upkeep};
 use crate::agent::{ClusterId, Uid};
 use crate::api::auth::files::Secrets;
 use crate::api::{self, ApiState};
@@ -57,6 +57,7 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
     }
     detach::leave_session();
     upkeep::allow_many_files();
+    let certificate = certificate::load(&config)?;
     let inheritance = match config.takeover {
         true => handover::ask(&path).await?,
         false => None,
@@ -169,6 +170,7 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         let listened = config
             .listen
             .iter()
+            .chain(&config.tls_listen)
             .filter(|address| !address.ip.is_unspecified())
             .map(|address| address.ip.to_string());
         let extra: Vec<String> = config.allow_host.iter().cloned().chain(listened).collect();
@@ -189,6 +191,14 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
     }
     let front = Arc::new(front);
     listen(&front, &config, in_container.is_some())?;
+    if let Some(certificate) = certificate {
+        listen_tls(&front, &config, &certificate, in_container.is_some())?;
+        tasks.spawn(certificate::keep(
+            certificate,
+            board.clone(),
+            shutdown.clone(),
+        ));
+    }
 
     let mut reconciling = tokio::spawn(reconciling);
     let follower = network::Follower {

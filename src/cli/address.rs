@@ -1,4 +1,4 @@
-//! Where the server is: `http://host:port` or `unix:///path`.
+//! Where the server is: `http://host:port`, `https://host:port` or `unix:///path`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,6 +14,8 @@ pub enum Address {
         host: String,
         /// The port.
         port: u16,
+        /// Whether TLS is spoken there.
+        tls: bool,
     },
     /// A Unix socket.
     Unix(PathBuf),
@@ -29,11 +31,11 @@ impl FromStr for Address {
                 Err("a Unix socket is named by its whole path: unix:///run/agentainer.sock".into())
             };
         }
-        if text.starts_with("https://") {
-            return Err("https is not spoken yet; put a tunnel or a proxy in front".into());
-        }
-        let rest = text.strip_prefix("http://").unwrap_or(text);
-        let wrong = || "expected http://host:port or unix:///path".to_owned();
+        let (tls, rest) = match text.strip_prefix("https://") {
+            Some(rest) => (true, rest),
+            None => (false, text.strip_prefix("http://").unwrap_or(text)),
+        };
+        let wrong = || "expected http://host:port, https://host:port or unix:///path".to_owned();
         if rest.contains("://") {
             return Err(wrong());
         }
@@ -46,11 +48,12 @@ impl FromStr for Address {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         Ok(Self::Tcp {
             host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(if text.starts_with("http://") {
-                80
-            } else {
-                crate::keys::PORT
+            port: uri.port_u16().unwrap_or(match text.split_once("://") {
+                Some(("https", _)) => 443,
+                Some(_) => 80,
+                None => crate::keys::PORT,
             }),
+            tls,
         })
     }
 }
@@ -58,7 +61,10 @@ impl FromStr for Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { .. } => write!(f, "http://{}", self.authority()),
+            Self::Tcp { tls, .. } => {
+                let scheme = if *tls { "https" } else { "http" };
+                write!(f, "{scheme}://{}", self.authority())
+            }
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -68,8 +74,8 @@ impl Address {
     /// What the `Host` header says.
     pub(super) fn authority(&self) -> String {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Tcp { host, port, .. } => format!("{host}:{port}"),
             Self::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -100,6 +106,8 @@ mod tests {
             ("box", "http://box:8081"),
             ("http://box", "http://box:80"),
             ("http://[::1]:8081", "http://[::1]:8081"),
+            ("https://box", "https://box:443"),
+            ("https://[::1]:8443/", "https://[::1]:8443"),
             ("unix:///run/a.sock", "unix:///run/a.sock"),
         ] {
             assert_eq!(
@@ -109,7 +117,7 @@ mod tests {
             );
         }
         for wrong in [
-            "https://box",
+            "https://",
             "ftp://box",
             "unix://a",
             "http://box/x",
@@ -126,6 +134,8 @@ mod tests {
             ("http://localhost:1", true),
             ("http://127.0.0.2:1", true),
             ("http://[::1]:1", true),
+            ("https://localhost:1", true),
+            ("https://box:1", false),
             ("unix:///a", true),
             ("http://box:1", false),
             ("http://localhost.evil.com:1", false),

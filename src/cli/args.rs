@@ -56,7 +56,7 @@ pub struct Cli {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Server")]
 pub struct Global {
-    /// The server: http://host:port or unix:///path.
+    /// The server: http://host:port, https://host:port or unix:///path.
     #[arg(
         long,
         global = true,
@@ -65,6 +65,16 @@ pub struct Global {
         default_value = "http://localhost:8081"
     )]
     pub server: Address,
+
+    /// Trust certificates that these authorities signed, in PEM [default: those that the system trusts].
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "AGENTAINER_CA_CERT",
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub ca_cert: Option<PathBuf>,
 
     /// The token to show it [default: AGENTAINER_TOKEN, else the file admin.token of this user's or the system's data
     /// folder, which is sent to this machine alone].

@@ -1,4 +1,4 @@
-//! The API's client: one connection a request, over TCP or a Unix socket.
+//! The API's client: one connection a request, over TCP, TLS or a Unix socket.
 //!
 //! Refusals become [`Failure`]s with the server's own words. Never logs a token or a body.
 
@@ -19,8 +19,10 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::Failure;
 use super::address::Address;
+use super::args::Global;
 use super::failure::Refused;
 use super::lines::Lines;
+use super::tls::Tls;
 use super::token::Token;
 use crate::problem::Problem;
 
@@ -38,17 +40,29 @@ pub(super) type RequestBody = BoxBody<Bytes, std::io::Error>;
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     address: Address,
+    tls: Option<Tls>,
     token: Option<Token>,
     verbose: bool,
 }
 
 impl Client {
-    pub(super) fn new(address: Address, token: Option<Token>, verbose: bool) -> Self {
-        Self {
-            address,
+    /// A client of the server that all commands' flags name.
+    ///
+    /// # Errors
+    /// When TLS is to be spoken and cannot be.
+    pub(super) fn new(global: &Global, token: Option<Token>) -> Result<Self, Failure> {
+        let tls = match &global.server {
+            Address::Tcp {
+                host, tls: true, ..
+            } => Some(Tls::new(host, global.ca_cert.as_deref())?),
+            Address::Tcp { .. } | Address::Unix(_) => None,
+        };
+        Ok(Self {
+            address: global.server.clone(),
+            tls,
             token,
-            verbose,
-        }
+            verbose: global.verbose,
+        })
     }
 
     /// Where it calls.
@@ -185,9 +199,16 @@ impl Client {
             request.headers_mut().insert(AUTHORIZATION, token.header()?);
         }
         let answer = match &self.address {
-            Address::Tcp { host, port } => {
+            Address::Tcp { host, port, .. } => {
                 let stream = self.within(CONNECT, TcpStream::connect((host.as_str(), *port)));
-                exchange_over(stream.await?, request, patience).await
+                let stream = stream.await?;
+                match &self.tls {
+                    None => exchange_over(stream, request, patience).await,
+                    Some(tls) => {
+                        let stream = self.within(CONNECT, tls.begin(stream)).await?;
+                        exchange_over(stream, request, patience).await
+                    }
+                }
             }
             Address::Unix(path) => {
                 let stream = self.within(CONNECT, UnixStream::connect(path));

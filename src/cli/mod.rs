@@ -46,6 +46,7 @@ mod recover;
 mod rollout;
 mod schema;
 mod text;
+mod tls;
 mod token;
 mod validate;
 mod waiting;
@@ -139,7 +140,7 @@ async fn dispatch(global: Global, command: ClientCommand) -> Result<(), Failure>
         Token::find(&global, &global.server)?
     };
     let context = Context {
-        client: Client::new(global.server.clone(), token, global.verbose),
+        client: Client::new(&global, token)?,
         console: Console::new(),
         global,
     };

@@ -1,8 +1,9 @@
-//! One client's connection: HTTP/1.1 or HTTP/2 in clear text, told apart by its first bytes, and each request's way to the
+//! One client's connection: HTTP/1.1 or HTTP/2, told apart by its first bytes, in clear text or within TLS, and each request's way to the
 //! proxy or the router.
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
@@ -11,11 +12,12 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
 
-use super::{Connected, Limits};
+use super::{Certificate, Connected, Limits};
 use crate::proxy::{Proxy, ProxyBody, path};
 
 /// How connections are told to end, one step after the other.
@@ -45,6 +47,7 @@ pub(super) struct Serve<R> {
     proxy: Arc<Proxy>,
     router: R,
     http: Builder<TokioExecutor>,
+    handshake: Duration,
 }
 
 impl<R> std::fmt::Debug for Serve<R> {
@@ -66,11 +69,12 @@ impl<R> Serve<R> {
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head_size).unwrap_or(u32::MAX))
-            .keep_alive_interval(std::time::Duration::from_secs(30));
+            .keep_alive_interval(Duration::from_secs(30));
         Self {
             proxy,
             router,
             http,
+            handshake: limits.handshake_timeout,
         }
     }
 }
@@ -86,17 +90,34 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    /// Serves a connection after its handshake.
+    pub(super) async fn encrypted(
+        self: Arc<Self>,
+        certificate: &Certificate,
+        stream: TcpStream,
+        connected: Connected,
+        end: End,
+    ) {
+        let shaken = tokio::select! {
+            biased;
+            () = end.idle.cancelled() => return,
+            shaken = certificate.accept(stream, self.handshake) => shaken,
+        };
+        match shaken {
+            Ok(stream) => self.connection(stream, connected, end).await,
+            Err(error) => tracing::debug!(%error, peer = %connected.peer, "no TLS came about"),
+        }
+    }
+
     /// Serves a connection to its end; once it is closing, to the end of what is in flight.
     ///
     /// HTTP/2 has a word for that (GOAWAY). A connection of HTTP/1.1 that is closed while nothing is in flight on it may meet
     /// the client's next request on its way: so the next answer says `Connection: close`, and only one that stays without a
     /// request is closed at last.
-    pub(super) async fn connection(
-        self: Arc<Self>,
-        stream: TcpStream,
-        connected: Connected,
-        end: End,
-    ) {
+    pub(super) async fn connection<S>(self: Arc<Self>, stream: S, connected: Connected, end: End)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let http2 = CancellationToken::new();
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
             let (this, http2, closing) = (Arc::clone(&self), http2.clone(), end.closing.clone());

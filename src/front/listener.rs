@@ -45,6 +45,8 @@ pub struct BindError {
 pub(super) struct Bound {
     pub(super) local: SocketAddr,
     pub(super) kind: ListenerKind,
+    /// Whether TLS is spoken there.
+    pub(super) tls: bool,
     stop: CancellationToken,
     /// Another process has the socket too: it is let go of, and not shut.
     shared: bool,
@@ -120,6 +122,7 @@ fn bound(listener: TcpListener, local: SocketAddr, kind: ListenerKind, shared: b
     Bound {
         local,
         kind,
+        tls: false,
         stop: CancellationToken::new(),
         shared,
         listener: Arc::new(listener),

@@ -6,6 +6,7 @@
 
 mod connection;
 mod listener;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -27,6 +28,7 @@ use tower::Service;
 use self::connection::{End, Serve};
 use self::listener::Bound;
 pub use self::listener::{BindError, ListenerKind};
+pub use self::tls::{Certificate, TlsError};
 use crate::proxy::Proxy;
 
 /// How long a connection without a request may have for one more when the server ends.
@@ -53,6 +55,8 @@ pub struct Limits {
     pub connections: usize,
     /// From the first byte of a request (or the end of the one before) to the end of its head.
     pub head_timeout: Duration,
+    /// A TLS handshake, from the connection to its end.
+    pub handshake_timeout: Duration,
     /// The largest head, in bytes.
     pub head_size: usize,
     /// The most header fields.
@@ -66,6 +70,7 @@ impl Default for Limits {
         Self {
             connections: 16_384,
             head_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(10),
             head_size: 128 * 1024,
             headers: 128,
             streams: 256,
@@ -168,12 +173,10 @@ where
         let covered = covers(&self.bound.lock(), port);
         let local = match covered {
             true => local,
-            false => self.open(local, ListenerKind::Loopback)?,
+            false => self.open(local, ListenerKind::Loopback, None)?,
         };
-        if let Err(error) = self.open(
-            (Ipv6Addr::LOCALHOST, local.port()).into(),
-            ListenerKind::Loopback,
-        ) {
+        let six = (Ipv6Addr::LOCALHOST, local.port()).into();
+        if let Err(error) = self.open(six, ListenerKind::Loopback, None) {
             tracing::debug!(%error, "no IPv6 loopback");
         }
         Ok(local)
@@ -184,12 +187,19 @@ where
     /// # Errors
     /// [`BindError`].
     pub fn listen(&self, address: SocketAddr) -> Result<SocketAddr, BindError> {
-        let kind = if address.ip().is_loopback() {
-            ListenerKind::Loopback
-        } else {
-            ListenerKind::Extra
-        };
-        self.open(address, kind)
+        self.open(address, kind_of(address), None)
+    }
+
+    /// Listens on an address for TLS alone. Port 0 takes any free one.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn listen_tls(
+        &self,
+        address: SocketAddr,
+        certificate: &Arc<Certificate>,
+    ) -> Result<SocketAddr, BindError> {
+        self.open(address, kind_of(address), Some(Arc::clone(certificate)))
     }
 
     /// Listens on the agents' network's gateway and there alone lets in only peers from the network's subnet; `None` stops
@@ -222,7 +232,7 @@ where
             // Every address is listened on already; who comes in by this one counts as one from outside.
             return Ok(());
         }
-        let opened = self.bind(address, kind)?;
+        let opened = self.bind(address, kind, None)?;
         bound.push(opened);
         Ok(())
     }
@@ -266,23 +276,36 @@ where
         false
     }
 
-    fn open(&self, address: SocketAddr, kind: ListenerKind) -> Result<SocketAddr, BindError> {
+    fn open(
+        &self,
+        address: SocketAddr,
+        kind: ListenerKind,
+        tls: Option<Arc<Certificate>>,
+    ) -> Result<SocketAddr, BindError> {
         let mut bound = self.bound.lock();
-        if bound.iter().any(|one| one.local == address) {
-            return Ok(address);
+        if let Some(one) = bound.iter().find(|one| one.local == address) {
+            let source = std::io::ErrorKind::AddrInUse.into();
+            let same = one.tls == tls.is_some();
+            return same.then_some(address).ok_or(BindError { address, source });
         }
-        let opened = self.bind(address, kind)?;
+        let opened = self.bind(address, kind, tls)?;
         let local = opened.local;
         bound.push(opened);
         Ok(local)
     }
 
-    fn bind(&self, address: SocketAddr, kind: ListenerKind) -> Result<Bound, BindError> {
+    fn bind(
+        &self,
+        address: SocketAddr,
+        kind: ListenerKind,
+        tls: Option<Arc<Certificate>>,
+    ) -> Result<Bound, BindError> {
         let inherited = self.inherited.lock().remove(&address);
-        let bound = match inherited {
+        let mut bound = match inherited {
             Some(socket) => listener::adopt(socket, address, kind)?,
             None => listener::bind(address, kind)?,
         };
+        bound.tls = tls.is_some();
         let places = match kind {
             ListenerKind::Gateway(_) => &self.agents_places,
             ListenerKind::Loopback | ListenerKind::Extra => &self.places,
@@ -292,13 +315,17 @@ where
             let end = self.end.clone();
             let local = bound.local;
             move |stream, peer, place| {
-                let Some(connected) = listener::admit(&stream, peer, local, kind) else {
+                let Some(mut connected) = listener::admit(&stream, peer, local, kind) else {
                     return;
                 };
-                let serve = Arc::clone(&serve);
+                connected.tls = tls.is_some();
+                let (serve, tls) = (Arc::clone(&serve), tls.clone());
                 let end = end.child();
                 tasks.spawn(async move {
-                    serve.connection(stream, connected, end).await;
+                    match tls {
+                        None => serve.connection(stream, connected, end).await,
+                        Some(tls) => serve.encrypted(&tls, stream, connected, end).await,
+                    }
                     drop(place);
                 });
             }
@@ -308,9 +335,16 @@ where
     }
 }
 
-/// Whether one of them listens on every address of this machine, beside which none fits on the same port.
+/// Whether one of them listens in clear text on every address of this machine, beside which none fits on the same port.
 fn covers(bound: &[Bound], port: u16) -> bool {
     bound
         .iter()
-        .any(|one| one.local.port() == port && one.local.ip().is_unspecified())
+        .any(|one| one.local.port() == port && one.local.ip().is_unspecified() && !one.tls)
+}
+
+fn kind_of(address: SocketAddr) -> ListenerKind {
+    match address.ip().is_loopback() {
+        true => ListenerKind::Loopback,
+        false => ListenerKind::Extra,
+    }
 }

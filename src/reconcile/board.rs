@@ -28,6 +28,8 @@ pub mod host_condition {
     pub const GATEWAY: &str = "GatewayListening";
     /// An agent cannot send from another's address.
     pub const FORGERY: &str = "ForgedAddressesBlocked";
+    /// TLS is spoken with the certificate of the configuration. Told only where there is one.
+    pub const TLS: &str = "CertificateUsable";
     /// Specs are written down in the data folder. Told only when they cannot be.
     pub const SNAPSHOT: &str = "SnapshotKept";
     /// Agents have a Redis.

@@ -26,6 +26,7 @@ mod recycling;
 mod redis_outages;
 mod rollouts;
 mod server;
+mod tls;
 mod two_servers;
 mod under_load;
 mod web;

@@ -21,4 +21,5 @@ mod limits;
 mod load;
 mod rig;
 mod streams;
+mod tls;
 mod transparency;
