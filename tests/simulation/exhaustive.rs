@@ -103,7 +103,7 @@ pub const FAULTS: [(Moment, Trouble); 11] = [
 ];
 
 /// What can go wrong where there are two servers.
-pub const FAULTS_OF_TWO: [(Moment, Trouble); 26] = [
+pub const FAULTS_OF_TWO: [(Moment, Trouble); 27] = [
     (Moment::Write, Trouble::DiesBefore),
     (Moment::Write, Trouble::DiesAfter),
     (Moment::Write, Trouble::BothDie),
@@ -121,6 +121,7 @@ pub const FAULTS_OF_TWO: [(Moment, Trouble); 26] = [
     (Moment::Read, Trouble::Fails),
     (Moment::Read, Trouble::Hangs),
     (Moment::Read, Trouble::Old),
+    (Moment::Read, Trouble::Stale),
     (Moment::Event, Trouble::Drop),
     (Moment::Change, Trouble::Drop),
     (Moment::Sign, Trouble::Fails),

@@ -197,7 +197,12 @@ async fn step(world: &mut World, rng: &mut StdRng) {
                 ],
             };
             if world.shared.servers == 2 {
-                let more = [Trouble::Nap, Trouble::CutOff, Trouble::OtherDies];
+                let more = [
+                    Trouble::Nap,
+                    Trouble::Stale,
+                    Trouble::CutOff,
+                    Trouble::OtherDies,
+                ];
                 chance.of.extend(more);
             }
             world.shared.script.lock().chance = Some(chance);

@@ -14,6 +14,11 @@ use crate::{fake_runtime, fake_store};
 /// How long a call that hangs takes to be given up, by the adapters' own deadlines.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How late an answer comes.
+const SLOW: Duration = Duration::from_secs(5);
+/// The same, longer than two leases.
+const STALE: Duration = Duration::from_secs(9);
+
 /// What goes wrong with a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -35,6 +40,8 @@ pub enum Trouble {
     Old,
     /// An answer that was true when it was asked for, and comes five seconds later.
     Slow,
+    /// The same, by when the lease may have passed on and come back; of one of two servers.
+    Stale,
     /// An event that nobody hears of.
     Drop,
     /// The whole server stands still for half a minute, while the world moves on. Beside another one it does so in the middle
@@ -55,7 +62,7 @@ impl Trouble {
     const fn blinds(self) -> bool {
         matches!(
             self,
-            Self::Hangs | Self::Old | Self::Slow | Self::Drop | Self::Pause
+            Self::Hangs | Self::Old | Self::Slow | Self::Stale | Self::Drop | Self::Pause
         )
     }
 }
@@ -174,7 +181,7 @@ impl Script {
             let drawn = chance.of[chance.rng.random_range(0..chance.of.len())];
             let fits = match drawn {
                 Trouble::Drop => event,
-                Trouble::Old | Trouble::Slow => !event && !writes,
+                Trouble::Old | Trouble::Slow | Trouble::Stale => !event && !writes,
                 Trouble::Late | Trouble::Conflicts => !event && writes,
                 _ => !event,
             };
@@ -296,7 +303,11 @@ impl Script {
             Some(Trouble::Old) => later(Fault::Old),
             Some(Trouble::Slow) => Fault::Slow {
                 before,
-                after: Duration::from_secs(5),
+                after: SLOW,
+            },
+            Some(Trouble::Stale) => Fault::Slow {
+                before,
+                after: STALE,
             },
             Some(Trouble::Drop) => Fault::Drop,
         }
@@ -322,7 +333,11 @@ impl Script {
             Some(Trouble::Old) => later(Fault::Old),
             Some(Trouble::Slow) => Fault::Slow {
                 before,
-                after: Duration::from_secs(5),
+                after: SLOW,
+            },
+            Some(Trouble::Stale) => Fault::Slow {
+                before,
+                after: STALE,
             },
             Some(Trouble::Drop) => Fault::Drop,
         }

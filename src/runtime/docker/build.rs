@@ -49,14 +49,14 @@ impl DockerRuntime {
             let open = transport.opened(request);
             let failed = |cause| match broken.lock().take() {
                 Some(message) => error::refused("build", format!("the context: {message}")),
-                None => error::map("build", &address, cause),
+                None => error::scrubbed(error::whole("build", &address, cause), &secrets),
             };
             let response = match tokio::time::timeout(SILENCE, open).await {
                 Ok(result) => result.map_err(failed)?,
                 Err(_) => return Err(error::timeout("build", SILENCE)),
             };
             let lines = stream::lines(response)
-                .map_err(move |cause| error::map("build", &address, cause))
+                .map_err(move |cause| error::whole("build", &address, cause))
                 .map(move |line| {
                     line.and_then(|line| event(&line))
                         .map_err(|cause| error::scrubbed(cause, &secrets))

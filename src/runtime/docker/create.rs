@@ -51,10 +51,8 @@ impl DockerRuntime {
         // Not through bollard, which logs whole requests when asked to trace: this one carries secrets.
         let path = format!("/containers/create?name={name}");
         let create = self.transport.json(Method::POST, &path, Some(&body));
-        let created = self
-            .within("create", CHANGE, create)
-            .await
-            .map_err(|cause| error::scrubbed(cause, &secrets(request)))?;
+        let secrets = secrets(request);
+        let created = self.hiding(&secrets, "create", CHANGE, create).await?;
         let Some(id) = map::text(&created, "/Id") else {
             return Err(RuntimeError::Engine {
                 call: "create",

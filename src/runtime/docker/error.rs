@@ -12,8 +12,13 @@ use crate::runtime::RuntimeError;
 /// The longest of the engine's messages that we repeat, in characters.
 const LONGEST: usize = 600;
 
-/// Maps an error of bollard or of our transport.
+/// Maps an error of bollard or of our transport, about a request that carries no secret.
 pub(super) fn map(call: &'static str, address: &str, error: Error) -> RuntimeError {
+    scrubbed(whole(call, address, error), &Secrets::default())
+}
+
+/// The same with all of the engine's words, to be [`scrubbed`].
+pub(super) fn whole(call: &'static str, address: &str, error: Error) -> RuntimeError {
     match error {
         Error::DockerResponseServerError {
             status_code,
@@ -21,7 +26,7 @@ pub(super) fn map(call: &'static str, address: &str, error: Error) -> RuntimeErr
         } => from_status(call, status_code, &message),
         Error::DockerStreamError { error } => RuntimeError::Engine {
             call,
-            message: cut(&error),
+            message: error,
         },
         Error::RequestTimeoutError => timeout(call, Duration::ZERO),
         Error::JsonDataError { message, .. } => RuntimeError::Engine {
@@ -58,7 +63,7 @@ pub(super) fn refused(call: &'static str, message: impl Into<String>) -> Runtime
 /// The engine's status codes do not always say what they mean: an address in use is a 500, so is a subnet that
 /// overlaps (403 in 20.10), so words decide where they are known.
 fn from_status(call: &'static str, status: u16, text: &str) -> RuntimeError {
-    let message = cut(text);
+    let message = text.to_owned();
     let says = |words: &str| text.to_ascii_lowercase().contains(words);
     if says("address already in use")
         || says("pool overlaps")
@@ -87,14 +92,15 @@ fn from_status(call: &'static str, status: u16, text: &str) -> RuntimeError {
     }
 }
 
-/// An error whose engine's words repeat no secret.
+/// An error whose engine's words repeat no secret, and are not too many. Half a secret would not be known for one, so they
+/// are cut last.
 pub(super) fn scrubbed(mut error: RuntimeError, secrets: &Secrets) -> RuntimeError {
     if let RuntimeError::Conflict { message, .. }
     | RuntimeError::NotFound { message, .. }
     | RuntimeError::Refused { message, .. }
     | RuntimeError::Engine { message, .. } = &mut error
     {
-        *message = secrets.mask(message);
+        *message = cut(&secrets.mask(message));
     }
     error
 }
@@ -142,5 +148,20 @@ mod tests {
         let text = error.to_string();
         assert!(!text.contains("hunter2"), "{text}");
         assert!(text.contains("invalid environment variable"), "{text}");
+    }
+
+    #[test]
+    fn law_7_a_secret_where_long_words_are_cut_is_not_repeated_in_part() {
+        let secret = "hunter2-and-much-more";
+        let secrets = Secrets::whole(&BTreeMap::from([("PASSWORD", secret)]));
+        for before in LONGEST - secret.len()..LONGEST {
+            let said = Error::DockerResponseServerError {
+                status_code: 400,
+                message: format!("{}{secret} and so on", "x".repeat(before)),
+            };
+            let text = scrubbed(whole("create", "here", said), &secrets).to_string();
+            assert!(!text.contains("hun"), "{text}");
+            assert!(text.len() < LONGEST + 100, "{text}");
+        }
     }
 }

@@ -40,6 +40,7 @@ use super::{
     BuildEvent, BuildRequest, ContainerRuntime, CreateContainer, EngineInfo, LogChunk, LogQuery,
     MadeFrom, NameHolder, PullTold, Result, RuntimeError, RuntimeEvent, RuntimeSettings,
 };
+use crate::agent::redact::Secrets;
 use crate::names::AgentName;
 use crate::observed::{Container, ContainerId, ImageId, Limits, Network, NetworkId};
 
@@ -112,8 +113,21 @@ impl DockerRuntime {
         deadline: Duration,
         future: impl Future<Output = std::result::Result<T, Error>> + Send,
     ) -> Result<T> {
+        let nothing = Secrets::default();
+        self.hiding(&nothing, call, deadline, future).await
+    }
+
+    /// The same for a request with secrets, which the engine may repeat.
+    async fn hiding<T>(
+        &self,
+        secrets: &Secrets,
+        call: &'static str,
+        deadline: Duration,
+        future: impl Future<Output = std::result::Result<T, Error>> + Send,
+    ) -> Result<T> {
+        let ours = |cause| error::scrubbed(error::whole(call, &self.address, cause), secrets);
         match tokio::time::timeout(deadline, future).await {
-            Ok(result) => result.map_err(|cause| error::map(call, &self.address, cause)),
+            Ok(result) => result.map_err(ours),
             Err(_) => Err(error::timeout(call, deadline)),
         }
     }
