@@ -17,9 +17,9 @@ clean: ## make stop, and remove the data and the agents' volumes
 test: ## every check and every test, with real containers and a real Redis
 	@scripts/test.sh
 
-soak: ## the tests under load for as long as it takes: 20 rollouts, 20 takeovers, thousands of recycled agents (about an hour)
+soak: ## the tests under load for as long as it takes: 20 rollouts, 20 takeovers, 3,000 cycles of agents that come and go (about an hour)
 	@scripts/images.sh
-	@ROLLOUTS=$${ROLLOUTS:-20} SCALES=$${SCALES:-10} CYCLES=$${CYCLES:-2000} TAKEOVERS=$${TAKEOVERS:-20} \
+	@ROLLOUTS=$${ROLLOUTS:-20} SCALES=$${SCALES:-10} CYCLES=$${CYCLES:-1500} TAKEOVERS=$${TAKEOVERS:-20} \
 	  cargo test --locked --test e2e -- --nocapture --test-threads 1 under_load:: recycling:: handover::
 
 check: ## the quick part of it: formatting, lints, unit tests

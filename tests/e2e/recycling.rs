@@ -1,127 +1,191 @@
-//! Law 4 on the real thing: two agents come and go and their addresses change hands, under load, and no request is answered by
-//! the wrong one. `CYCLES=2000` (`make soak`) is the same over more rounds.
+//! Law 4 on the real thing: agents come and go in pairs and their addresses change hands, under load, and no request is answered
+//! by the wrong one. `CYCLES=1500` (`make soak`) is the same over more rounds. Several pairs at once: one alone leaves the engine,
+//! which starts about five containers a second, idle most of the time.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::load::{Kinds, Load};
 use crate::server::{Server, Stray, docker, docker_says};
 use crate::under_load::rounds;
 
-/// Two agents.
-type Names = [&'static str; 2];
+/// Pairs that come and go beside each other.
+const PAIRS: u32 = 4;
 /// Clients that ask for an agent that is away are refused; only what is answered wrongly counts here.
 const KINDS: Kinds = Kinds {
-    rate: 100,
+    rate: 40,
     posts: true,
     slow: false,
     streams: false,
 };
 
-fn manifest(names: Names) -> String {
-    let agent = |name: &str| {
-        format!(
-            "{{name: {name}, image: hello, drain: {{timeout: 0s}}, restart: {{delay: 10ms, maxDelay: 100ms}}}}"
-        )
-    };
-    format!("agents: [{}, {}]", agent(names[0]), agent(names[1]))
+/// What all pairs of a run share.
+struct Run<'a> {
+    server: &'a Server,
+    what: &'a str,
+    /// How many cycles there shall be.
+    cycles: u32,
+    /// Addresses are chosen, and rest: none need change hands.
+    owned: bool,
+    begun: AtomicU32,
+    /// Who had an address last.
+    owners: Mutex<BTreeMap<String, String>>,
+    /// How often one went from one agent to another.
+    passed_on: AtomicU32,
 }
 
-/// Who has which address now.
-fn addresses(server: &Server, names: Names) -> BTreeMap<String, &'static str> {
-    let of = |name: &'static str| {
-        let format = format!(
-            "{{{{with index .NetworkSettings.Networks \"{}\"}}}}{{{{.IPAddress}}}}{{{{end}}}}",
-            server.network
-        );
-        let containers = server.containers(name);
-        let (_, text) = docker_says(&["inspect", "-f", &format, containers.first()?]);
-        Some((text.trim().to_owned(), name))
-    };
-    let all = names.into_iter().filter_map(of);
-    all.filter(|(address, _)| !address.is_empty()).collect()
+/// Two agents.
+struct Pair<'a> {
+    run: &'a Run<'a>,
+    names: [String; 2],
 }
 
-/// One turn: both end, in one of the ways in which containers do, and come back.
-fn turn(server: &Server, names: Names, cycle: u32) {
-    let ids: Vec<String> = names
-        .into_iter()
-        .flat_map(|name| server.containers(name))
-        .collect();
-    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    // Somebody may be quicker than we are: that it fails is no matter.
-    let both = |words: &[&str]| docker_says(&[words, &ids].concat());
-    match cycle % 4 {
-        0 => {
-            both(&["rm", "-f"]);
+impl Run<'_> {
+    /// Whether there is another cycle to begin. Who starts first is chance: where addresses may change hands, they shall have
+    /// done so.
+    fn another(&self) -> bool {
+        let nth = self.begun.fetch_add(1, Ordering::Relaxed);
+        let proved = self.owned || self.passed_on.load(Ordering::Relaxed) > 0;
+        nth < self.cycles || (!proved && nth < self.cycles.saturating_mul(10))
+    }
+}
+
+impl Pair<'_> {
+    fn manifest(&self) -> String {
+        let agent = |name: &String| {
+            format!(
+                "{{name: {name}, image: hello, drain: {{timeout: 0s}}, restart: {{delay: 10ms, maxDelay: 100ms}}}}"
+            )
+        };
+        format!("agents: [{}]", self.names.each_ref().map(agent).join(", "))
+    }
+
+    fn containers(&self) -> Vec<String> {
+        let of = |name: &String| self.run.server.containers(name);
+        self.names.iter().flat_map(of).collect()
+    }
+
+    /// Notes who has which address now.
+    fn note_addresses(&self) {
+        let server = self.run.server;
+        for name in &self.names {
+            let format = format!(
+                "{{{{with index .NetworkSettings.Networks \"{}\"}}}}{{{{.IPAddress}}}}{{{{end}}}}",
+                server.network
+            );
+            let Some(container) = server.containers(name).into_iter().next() else {
+                continue;
+            };
+            let (_, text) = docker_says(&["inspect", "-f", &format, &container]);
+            let address = text.trim();
+            if address.is_empty() {
+                continue;
+            }
+            let mut owners = self.run.owners.lock().unwrap();
+            let before = owners.insert(address.to_owned(), name.clone());
+            if before.is_some_and(|before| before != *name) {
+                self.run.passed_on.fetch_add(1, Ordering::Relaxed);
+            }
         }
-        1 => {
-            // At the same moment, so that whoever starts first gets the lower address.
-            std::thread::scope(|scope| {
-                for id in &ids {
-                    scope.spawn(move || docker_says(&["rm", "-f", id]));
-                }
-            });
+    }
+
+    /// One turn: both end, in one of the ways in which containers do, and come back.
+    fn turn(&self, cycle: u32) {
+        let server = self.run.server;
+        let ids = self.containers();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        // Somebody may be quicker than we are: that it fails is no matter.
+        let both = |words: &[&str]| docker_says(&[words, &ids].concat());
+        match cycle % 4 {
+            0 => {
+                both(&["rm", "-f"]);
+            }
+            1 => {
+                // At the same moment, so that whoever starts first gets the lower address.
+                std::thread::scope(|scope| {
+                    for id in &ids {
+                        scope.spawn(move || docker_says(&["rm", "-f", id]));
+                    }
+                });
+            }
+            2 => {
+                // Started by hand in the other order, beside our own restart.
+                both(&["kill"]);
+                let turned: Vec<&str> = ids.iter().rev().copied().collect();
+                docker_says(&[&["start"], &turned[..]].concat());
+            }
+            _ => {
+                server.ok(&["delete", &self.names[0]]);
+                server.ok(&["delete", &self.names[1]]);
+                server.eventually("both are gone", |_| self.containers().is_empty());
+                let applied = server.cli_with_input(&["apply", "-f", "-"], &self.manifest());
+                assert!(applied.status.success());
+            }
         }
-        2 => {
-            // Started by hand in the other order, beside our own restart.
-            both(&["kill"]);
-            let turned: Vec<&str> = ids.iter().rev().copied().collect();
-            docker_says(&[&["start"], &turned[..]].concat());
+    }
+
+    /// Comes and goes until there were cycles enough. Tells what was answered, and by whom it should not have been.
+    fn recycle(&self, nth: u32) {
+        let Run { server, what, .. } = self.run;
+        let applied = server.cli_with_input(&["apply", "-f", "-"], &self.manifest());
+        assert!(applied.status.success());
+        let loads = self
+            .names
+            .each_ref()
+            .map(|name| Load::on(server, name, KINDS));
+        let answer = || {
+            let from = loads.each_ref().map(Load::answered);
+            server.eventually("both answer again", |_| {
+                let mut loads = loads.iter().zip(from);
+                loads.all(|(load, from)| load.answered() >= from + 10)
+            })
+        };
+        answer();
+        self.note_addresses();
+        for cycle in nth.. {
+            if !self.run.another() {
+                break;
+            }
+            self.turn(cycle);
+            answer();
+            self.note_addresses();
         }
-        _ => {
-            server.ok(&["delete", names[0]]);
-            server.ok(&["delete", names[1]]);
-            server.eventually("both are gone", |server| server.all_containers().is_empty());
-            let applied = server.cli_with_input(&["apply", "-f", "-"], &manifest(names));
-            assert!(applied.status.success());
+        for (name, load) in self.names.iter().zip(loads) {
+            let report = load.end();
+            println!("{what}, {name}: {}", report.line());
+            let causes = &report.causes;
+            assert_eq!(report.wrong, 0, "{name} was answered by another: {causes}");
         }
     }
 }
 
-/// The cycles; how often an address went from one agent to the other.
-fn recycle(server: &Server, names: Names, what: &str, owned: bool) -> u32 {
-    let cycles = rounds("CYCLES", 8);
-    server.apply(&manifest(names));
-    let loads = names.map(|name| Load::on(server, name, KINDS));
-    let mut last_owner = addresses(server, names);
-    let mut passed_on = 0;
+/// The cycles of all pairs; how often an address went from one agent to another.
+fn recycle(server: &Server, names: [&str; 2], what: &str, owned: bool) -> u32 {
+    let run = Run {
+        server,
+        what,
+        cycles: rounds("CYCLES", 12),
+        owned,
+        begun: AtomicU32::new(0),
+        owners: Mutex::default(),
+        passed_on: AtomicU32::new(0),
+    };
     let began = tokio::time::Instant::now();
-    for cycle in 0.. {
-        // Who starts first is chance: where addresses may change hands, they shall have done so.
-        let proved = owned || passed_on > 0 || cycle >= cycles.saturating_mul(10);
-        if cycle >= cycles && proved {
-            break;
+    std::thread::scope(|scope| {
+        let run = &run;
+        for nth in 0..PAIRS {
+            let names = names.map(|name| format!("{name}-{nth}"));
+            scope.spawn(move || Pair { run, names }.recycle(nth));
         }
-        turn(server, names, cycle);
-        let from = loads.each_ref().map(Load::answered);
-        server.eventually("both answer again", |_| {
-            loads
-                .iter()
-                .zip(from)
-                .all(|(load, from)| load.answered() >= from + 10)
-        });
-        println!("{what}, cycle {cycle}: after {:?}", began.elapsed());
-        for (address, name) in addresses(server, names) {
-            let before = last_owner.insert(address, name);
-            passed_on += u32::from(before.is_some_and(|before| before != name));
-        }
-    }
-    let took = began.elapsed();
-    let reports = loads.map(Load::end);
-    for (name, report) in names.iter().zip(&reports) {
-        println!("{what}, {name}: {}", report.line());
-    }
+    });
+    let cycles = run.begun.into_inner() - PAIRS;
+    let (addresses, passed_on) = (run.owners.into_inner().unwrap(), run.passed_on.into_inner());
     println!(
-        "{what}: {cycles} cycles in {took:?}, {} addresses, {passed_on} times one went from one agent to the other",
-        last_owner.len()
+        "{what}: {cycles} cycles of {PAIRS} pairs in {:?}, {} addresses, {passed_on} times one went from one agent to another",
+        began.elapsed(),
+        addresses.len()
     );
-    for (name, report) in names.iter().zip(&reports) {
-        assert_eq!(
-            report.wrong, 0,
-            "{name} was answered by another: {}",
-            report.causes
-        );
-    }
     passed_on
 }
 
