@@ -154,10 +154,16 @@ fn complete(before: &AgentStatus, after: &AgentStatus) -> Option<Turn> {
         let rollout = &status.rollout;
         rollout.state == RolloutState::Complete && rollout.last_good.as_ref() == Some(asked)
     };
+    let others = |status: &AgentStatus| status.instances.iter().any(|one| one.revision != *asked);
+    // One of them may cease to be ready just when the last of the others goes.
+    let rollout = &after.rollout;
+    let over = rollout.state == RolloutState::Progressing
+        && rollout.last_good.as_ref() == Some(asked)
+        && !others(after);
     let rolled = before.revision.as_ref() != Some(asked)
         || before.rollout.last_good.as_ref() != Some(asked)
-        || before.instances.iter().any(|one| one.revision != *asked);
-    let told = done(after) && !done(before) && rolled;
+        || others(before);
+    let told = (done(after) || over) && !done(before) && rolled;
     told.then(|| {
         let which = called(after.rollout.number, asked);
         let message = format!("{which} is good, and all instances are of it");

@@ -232,6 +232,22 @@ fn a_rollout_is_complete_when_its_revision_is_good_and_the_others_are_gone() {
 }
 
 #[test]
+fn a_rollout_is_complete_though_one_ceases_to_be_ready_when_the_last_other_one_goes() {
+    let draining = good().rolled().settled().ready(0, 2).ready(1, 2).settled();
+    let ended = draining
+        .without("c0-1")
+        .without("c1-1")
+        .exited("c0-2", 1, 0);
+    let words = ended.words();
+    assert_eq!(words, ["Warning NotReady", "Normal RolloutComplete"]);
+    let again = ended.settled().but("c0-2", |one| {
+        one.state = ContainerState::Running;
+        one.attachment.as_mut().unwrap().ip = Some(ip(0, 2).into());
+    });
+    assert_eq!(again.words(), ["Normal Ready"]);
+}
+
+#[test]
 fn going_back_by_hand_is_complete_when_the_others_are_gone() {
     let begun = good()
         .rolled()
