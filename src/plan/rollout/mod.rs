@@ -31,16 +31,22 @@ struct Place<'b, 'a> {
     current: Option<&'b Instance<'a>>,
     /// The best of earlier revisions.
     old: Option<&'b Instance<'a>>,
-    /// All others.
+    /// All others, but for those that go.
     spare: Vec<&'b Instance<'a>>,
+    /// How many of those that go may run still: they drain.
+    going: usize,
 }
 
 impl Place<'_, '_> {
     fn live(&self) -> usize {
         let kept = self.current.iter().chain(&self.old);
-        kept.chain(&self.spare)
-            .filter(|instance| instance.live())
-            .count()
+        let live = kept.chain(&self.spare).filter(|instance| instance.live());
+        live.count().saturating_add(self.going)
+    }
+
+    /// Whether one runs that is neither of the two.
+    fn spare_runs(&self) -> bool {
+        self.going > 0 || self.spare.iter().any(|spare| spare.live())
     }
 }
 
@@ -83,11 +89,13 @@ pub(super) fn converge(draft: &mut Draft<'_>, frame: &Frame<'_, '_>) {
     };
     scale_down(draft, frame, replicas, &mut budget);
     for place in places.values_mut() {
-        place.spare.retain(|instance| {
+        let Place { spare, going, .. } = place;
+        spare.retain(|instance| {
             let goes = (recreate && !instance.current) || budget.take(instance);
             if goes {
                 let reason = "another container has its place";
                 retire_for_good(draft, frame, instance, reason);
+                *going = going.saturating_add(usize::from(instance.live()));
             }
             !goes
         });

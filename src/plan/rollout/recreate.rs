@@ -57,8 +57,12 @@ pub(super) fn replace(
     }
     for place in places.values() {
         if let Some(current) = place.current {
-            let spare_runs = place.spare.iter().any(|spare| spare.live());
-            keep(draft, frame, current, alone && !old_runs && !spare_runs);
+            keep(
+                draft,
+                frame,
+                current,
+                alone && !old_runs && !place.spare_runs(),
+            );
         }
     }
     // Two revisions never run at once: beside old ones come more of the same alone.

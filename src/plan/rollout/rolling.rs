@@ -73,7 +73,7 @@ pub(super) fn replace<'b>(
     let good = good(draft, frame).filter(|_| !proven);
     let (mut outdated, mut missing, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for (ordinal, place) in places {
-        let spare_live = place.spare.iter().any(|spare| spare.live());
+        let spare_live = place.spare_runs();
         match (place.current, place.old) {
             (Some(current), None)
                 if failed && !current.serving && good.is_some() && !held && !paused =>

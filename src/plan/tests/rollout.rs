@@ -26,6 +26,19 @@ fn scaling_down_drains_the_highest_ordinals() {
 }
 
 #[test]
+fn law_1_one_that_drains_beside_another_of_its_place_leaves_no_room_for_a_third() {
+    // Two earlier ones for ordinal 1, of which one may go as ordinal 0 is ready.
+    let scene = Scene::of("{replicas: 2, strategy: {maxSurge: 1}}")
+        .ready(0, 1)
+        .old(1, 1)
+        .old(1, 2);
+    assert_eq!(scene.endpoint("c1-2"), EndpointState::Draining);
+    assert_eq!(scene.does(), nothing());
+    let gone = scene.without("c1-2");
+    assert_eq!(gone.does(), ["create 1 after 1"]);
+}
+
+#[test]
 fn zero_replicas_leave_nothing() {
     let scene = Scene::of("replicas: 0")
         .ready(0, 1)

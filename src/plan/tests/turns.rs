@@ -52,7 +52,7 @@ impl Scene {
         })
     }
 
-    fn without(self, id: &str) -> Self {
+    pub(super) fn without(self, id: &str) -> Self {
         self.change(|scene| scene.observed.containers.retain(|one| one.id.0 != id))
     }
 }
