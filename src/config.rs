@@ -158,6 +158,10 @@ pub struct ServeConfig {
     )]
     pub log_format: LogFormat,
 
+    /// Write a line for each request through the proxy into this file (`-`: standard output), in the log's format [default: none].
+    #[arg(long, value_name = "FILE", env = "AGENTAINER_ACCESS_LOG")]
+    pub access_log: Option<PathBuf>,
+
     /// Before anything else, make the agents again that the store lost: from the snapshot in the data folder, failing that from
     /// their containers.
     #[arg(long)]

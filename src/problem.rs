@@ -56,6 +56,11 @@ impl Problem {
         }
     }
 
+    /// The word in its type.
+    pub fn word(&self) -> &str {
+        self.kind.rsplit(':').next().unwrap_or(&self.kind)
+    }
+
     /// The same, naming the agent it concerns.
     pub fn about(mut self, agent: &str) -> Self {
         self.agent = Some(agent.to_owned());

@@ -1,4 +1,4 @@
-//! `GET /health` (is the process alive), `GET /ready` (can it do its work) and `GET /version`. The first two are public.
+//! `GET /health` (is the process alive), `GET /ready` (can it do its work), `GET /version` and `GET /metrics`. The first two are public.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -16,6 +16,7 @@ use super::ApiState;
 use crate::agent::Condition;
 use crate::agent::status::ConditionStatus;
 use crate::clock;
+use crate::telemetry::exposition::MEDIA_TYPE;
 use crate::wire::ReadyBody;
 
 /// How long Docker and Redis may take to answer.
@@ -60,6 +61,11 @@ pub(super) async fn ready(State(api): State<ApiState>) -> Response {
 
 pub(super) async fn version(State(api): State<ApiState>) -> Response {
     Json(json!({"version": &*api.version, "apiVersion": crate::keys::API_VERSION})).into_response()
+}
+
+/// The metrics, as Prometheus scrapes them.
+pub(super) async fn metrics(State(api): State<ApiState>) -> Response {
+    ([(CONTENT_TYPE, MEDIA_TYPE)], (api.metrics)()).into_response()
 }
 
 async fn reach(api: &ApiState) -> (Condition, Condition) {

@@ -72,6 +72,8 @@ pub struct ApiState {
     pub former_life: FormerLives,
     /// Whether an agent was looked at since this server began: before that its status is an earlier server's.
     pub looked_at: Arc<dyn Fn(&AgentName) -> bool + Send + Sync>,
+    /// The text of `GET /metrics`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Makes lost agents again; `None`: there is no snapshot to do it from.
     pub recovery: Option<Recovery>,
     /// How large bodies may be.
@@ -99,6 +101,7 @@ impl ApiState {
             wake: Arc::new(|_| {}),
             former_life: Arc::new(|_| None),
             looked_at: Arc::new(|_| true),
+            metrics: Arc::new(String::new),
             recovery: None,
             limits: Limits::default(),
             version: env!("CARGO_PKG_VERSION").into(),

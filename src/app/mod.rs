@@ -11,6 +11,7 @@ mod doors;
 mod down;
 mod handover;
 mod identity;
+mod metrics;
 mod network;
 mod redises;
 mod serve;

@@ -13,6 +13,7 @@ use super::data_folder::{self, DataFolder};
 use super::doors::{listen, listen_tls, with_via};
 use super::handover::Door;
 use super::identity::identify;
+use super::metrics::Tellers;
 use super::{certificate, container, detach, handover, network, redises, succession, upkeep};
 use crate::agent::{ClusterId, Uid};
 use crate::api::auth::files::Secrets;
@@ -30,6 +31,7 @@ use crate::redis_server::agents_folder;
 use crate::runtime::docker::{DockerRuntime, subnet};
 use crate::runtime::{ContainerRuntime, RuntimeSettings};
 use crate::store::MemberId;
+use crate::telemetry::access::AccessLog;
 use crate::tokens::agent_token;
 use crate::wire::RecoverOutcome;
 
@@ -145,10 +147,21 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         let tokens = tokens.clone();
         move |value: &http::HeaderValue| tokens.is_ours(value)
     };
+    let access_log = match &config.access_log {
+        Some(path) => {
+            let log = AccessLog::start(path, config.log_format)
+                .with_context(|| format!("--access-log {}", path.display()))?;
+            Some(Arc::new(log))
+        }
+        None => None,
+    };
     let proxy = Arc::new(Proxy::new(
         Arc::clone(&endpoints),
         Arc::new(is_ours),
-        proxy::Settings::default(),
+        proxy::Settings {
+            access_log: access_log.clone(),
+            ..proxy::Settings::default()
+        },
     ));
     let mut api = ApiState::new(Arc::clone(&control.store), Arc::clone(&runtime), tokens);
     api.wake = Arc::new(wake);
@@ -184,12 +197,25 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
             extra.iter().cloned().chain(gateway).collect()
         }
     });
+    let tellers: Arc<OnceLock<Tellers>> = Arc::default();
+    api.metrics = Arc::new({
+        let tellers = Arc::clone(&tellers);
+        move || tellers.get().map(Tellers::scrape).unwrap_or_default()
+    });
     let router = api::router(api).layer(axum::middleware::map_request(with_via));
     let mut front = Front::<Router>::new(Arc::clone(&proxy), router, front::Limits::default());
     if let Some(sockets) = sockets {
         front = front.inherit(sockets);
     }
     let front = Arc::new(front);
+    // Set once; nobody is let in before.
+    let _ = tellers.set(Tellers {
+        proxy: Arc::clone(&proxy),
+        front: Arc::clone(&front),
+        reconciler: reconciler.clone(),
+        board: board.clone(),
+        access_log: access_log.clone(),
+    });
     listen(&front, &config, in_container.is_some())?;
     if let Some(certificate) = certificate {
         listen_tls(&front, &config, &certificate, in_container.is_some())?;
@@ -290,6 +316,9 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         finished = finishing => finished,
         _ = wait_for_the_end(), if handed_over => false,
     };
+    if let Some(log) = access_log {
+        let _ = tokio::task::spawn_blocking(move || log.end()).await;
+    }
     // Until now it observed, and told the server that leads what was in flight.
     observing.cancel();
     let passes = tokio::time::timeout(LAST_PASSES, reconciling).await;

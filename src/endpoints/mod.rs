@@ -29,6 +29,7 @@ use crate::agent::spec::Proxy;
 use crate::names::AgentName;
 use crate::observed::{ContainerId, Traffic};
 use crate::plan::EndpointState;
+use crate::telemetry::figures::AgentFigures;
 
 /// One agent as the proxy sees it.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct Route {
     pub starting: bool,
     /// How the proxy talks to it.
     pub proxy: Proxy,
+    /// What the proxy counted for it, in this life of it.
+    pub figures: Arc<AgentFigures>,
 }
 
 /// All agents at one moment.
@@ -146,6 +149,7 @@ impl Endpoints {
             explanation: "its containers are being looked at".to_owned(),
             starting: true,
             proxy: proxy.clone(),
+            figures: Arc::default(),
         };
         let mut routes = old.routes.clone();
         routes.insert(name.clone(), Arc::new(route));
@@ -219,11 +223,12 @@ impl Endpoints {
         });
         writer.retire(gone);
         let route = Route {
-            uid: publication.uid,
             endpoints,
             explanation: publication.explanation,
             starting: publication.starting,
             proxy: publication.proxy,
+            figures: figures(before, &publication.uid),
+            uid: publication.uid,
         };
         if before.is_some_and(|before| same(before, &route)) {
             return;
@@ -383,6 +388,12 @@ impl Writer {
             busy
         });
     }
+}
+
+/// Those that were kept, while it is the same life of the agent.
+fn figures(before: Option<&Arc<Route>>, uid: &Uid) -> Arc<AgentFigures> {
+    let same = before.filter(|before| before.uid == *uid);
+    same.map_or_else(Arc::default, |before| Arc::clone(&before.figures))
 }
 
 fn same(a: &Route, b: &Route) -> bool {

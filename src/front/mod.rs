@@ -83,6 +83,7 @@ impl Default for Limits {
 pub struct Front<R> {
     serve: Arc<Serve<R>>,
     bound: Mutex<Vec<Bound>>,
+    most: usize,
     places: Arc<Semaphore>,
     agents_places: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -112,6 +113,7 @@ where
         Self {
             serve: Arc::new(Serve::new(proxy, router, &limits)),
             bound: Mutex::default(),
+            most: connections,
             places: Arc::new(Semaphore::new(connections)),
             agents_places: Arc::new(Semaphore::new(connections)),
             tasks: TaskTracker::new(),
@@ -150,6 +152,13 @@ where
     /// When there are too many open files.
     pub fn sockets(&self) -> std::io::Result<Vec<OwnedFd>> {
         self.bound.lock().iter().map(Bound::socket).collect()
+    }
+
+    /// Connections now: from agents, and from everybody else.
+    pub fn connections(&self) -> (u64, u64) {
+        let taken =
+            |places: &Semaphore| (self.most.saturating_sub(places.available_permits())) as u64;
+        (taken(&self.agents_places), taken(&self.places))
     }
 
     /// Stops accepting. Then [`Self::finish`].

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::hop;
 use super::patience::{BodyError, Limits, Patience};
 use super::pool::Lease;
@@ -150,7 +151,11 @@ impl Body for RequestBody {
 
 /// What the proxy answers with: an agent's body, or a problem of ours.
 #[derive(Debug)]
-pub struct ProxyBody(Inner);
+pub struct ProxyBody {
+    inner: Inner,
+    /// Settled with the body's end.
+    account: Option<Account>,
+}
 
 #[derive(Debug)]
 enum Inner {
@@ -171,28 +176,39 @@ struct AgentBody {
 impl ProxyBody {
     /// A body of our own; may be empty.
     pub(super) fn ours(bytes: impl Into<Bytes>) -> Self {
-        Self(Inner::Ours(Full::new(bytes.into())))
+        Self {
+            inner: Inner::Ours(Full::new(bytes.into())),
+            account: None,
+        }
     }
 
     /// An agent's; `lease` is given back at its end.
     pub(super) fn agent(incoming: Incoming, limits: Limits, lease: Lease) -> Self {
         let ended = incoming.is_end_stream();
-        Self(Inner::Agent(Box::new(AgentBody {
-            incoming,
-            patience: Patience::new(limits),
-            ended,
-            lease: Some(lease),
-            runs: None,
-        })))
+        Self {
+            inner: Inner::Agent(Box::new(AgentBody {
+                incoming,
+                patience: Patience::new(limits),
+                ended,
+                lease: Some(lease),
+                runs: None,
+            })),
+            account: None,
+        }
     }
 
     /// The same, and it is read to its end when the client goes.
     pub(super) fn lasting(incoming: Incoming, limits: Limits, lease: Lease, runs: Runs) -> Self {
         let mut body = Self::agent(incoming, limits, lease);
-        if let Inner::Agent(body) = &mut body.0 {
+        if let Inner::Agent(body) = &mut body.inner {
             body.runs = Some(runs);
         }
         body
+    }
+
+    /// Has this account settled with the body's end.
+    pub(super) fn settle(&mut self, account: Account) {
+        self.account = Some(account);
     }
 
     /// Reads it to its end and throws it away.
@@ -205,12 +221,21 @@ impl ProxyBody {
 
 impl Drop for ProxyBody {
     fn drop(&mut self) {
-        let Inner::Agent(body) = &mut self.0 else {
+        // A reader that knows the length never asks for the end.
+        if self.is_end_stream()
+            && let Some(account) = &mut self.account
+        {
+            account.whole();
+        }
+        let Inner::Agent(body) = &mut self.inner else {
             return;
         };
         let over = body.ended || body.lease.is_none() || body.incoming.is_end_stream();
         if let Some(runs) = body.runs.take().filter(|_| !over) {
-            let rest = Self(std::mem::replace(&mut self.0, Inner::Ours(Full::default())));
+            let rest = Self {
+                inner: std::mem::replace(&mut self.inner, Inner::Ours(Full::default())),
+                account: None,
+            };
             runs.spawn(rest.finish());
         }
     }
@@ -224,23 +249,35 @@ impl Body for ProxyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.0 {
+        let this = &mut *self;
+        let polled = match &mut this.inner {
             Inner::Ours(full) => Pin::new(full)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
             Inner::Agent(body) => body.poll_frame(cx),
+        };
+        if let Some(account) = &mut this.account {
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let data = frame.data_ref().map_or(0, Bytes::len);
+                    account.sent(data as u64);
+                }
+                Poll::Ready(None) => account.whole(),
+                Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            }
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             Inner::Ours(full) => full.is_end_stream(),
             Inner::Agent(body) => body.incoming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.inner {
             Inner::Ours(full) => full.size_hint(),
             Inner::Agent(body) => body.incoming.size_hint(),
         }

@@ -110,20 +110,26 @@ impl Breaker {
         }
     }
 
-    /// It did not. `ejected` counts those of the agent's `instances` that are left alone already.
-    pub(super) fn failed(&self, rule: Rule, instances: usize, ejected: impl FnOnce() -> usize) {
+    /// It did not. `ejected` counts those of the agent's `instances` that are left alone already. Whether it is left alone from now on.
+    pub(super) fn failed(
+        &self,
+        rule: Rule,
+        instances: usize,
+        ejected: impl FnOnce() -> usize,
+    ) -> bool {
         if rule.failures == 0 || matches!(self.standing(), Standing::Open(_)) {
-            return;
+            return false;
         }
         let failures = self.failures.fetch_add(1, Ordering::AcqRel) + 1;
         let on_probation = self.until.load(Ordering::Acquire) != 0;
         if !on_probation && (failures < rule.failures || ejected() >= rule.allows(instances)) {
-            return;
+            return false;
         }
         let times = self.opened.fetch_add(1, Ordering::AcqRel).min(31);
         let cooldown = rule.cooldown * (1_u32 << times).min(MOST_COOLDOWNS);
         let until = self.now() + u64::try_from(cooldown.as_millis()).unwrap_or(u64::MAX >> 1);
         self.until.store(until + 1, Ordering::Release);
+        true
     }
 
     /// Begins anew: the container was started again.

@@ -150,6 +150,7 @@ pub(super) async fn forward(
                     return Err((failed, Some(request)));
                 }
                 left -= 1;
+                route.figures.retried();
                 continue;
             }
         };
@@ -179,6 +180,7 @@ pub(super) async fn forward(
                         return Err((Failed::Closed { address }, Some(request)));
                     }
                     left -= 1;
+                    route.figures.retried();
                 }
                 fresh = true;
             }
@@ -190,6 +192,7 @@ pub(super) async fn forward(
                     return Err((failed, Some(request)));
                 }
                 left -= 1;
+                route.figures.retried();
                 tried.push(endpoint);
             }
             Sent::Broken(broke) => return Err((Failed::Upload(broke), None)),
@@ -205,6 +208,7 @@ pub(super) async fn forward(
                     _ => return Err((failed, None)),
                 }
                 left -= 1;
+                route.figures.retried();
                 fresh = true;
                 tried.push(endpoint);
             }
@@ -218,7 +222,9 @@ fn blame(route: &Route, endpoint: &Endpoint) {
         let rule = Rule::of(route.proxy.breaker.as_ref());
         let instances = ready(&route.endpoints).count();
         let ejected = || ejected(&route.endpoints);
-        beside.breaker.failed(rule, instances, ejected);
+        if beside.breaker.failed(rule, instances, ejected) {
+            route.figures.ejected();
+        }
     }
 }
 

@@ -5,7 +5,9 @@
 //! Docker call stands in the way. Called by the front end (`front`) with hyper's own types; knows no router.
 //!
 //! A request's way: [`path`] → `framing` → `wait` → `request` → `forward` (`pick`, `pool`, `line`) → `response` or `upgrade` → `body`.
+//! What it came to is its `account`'s, which settles with the body's end; `seen` tells of all of them.
 
+mod account;
 mod beside;
 mod body;
 mod breaker;
@@ -28,6 +30,7 @@ mod request;
 mod rescue;
 mod response;
 mod runs;
+mod seen;
 mod session;
 mod trace;
 mod upgrade;
@@ -43,6 +46,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use self::account::Account;
 pub use self::body::{ProxyBody, RequestBody};
 use self::chance::Chance;
 use self::exchange::Exchange;
@@ -61,9 +65,11 @@ use self::upgrade::Tunnels;
 use self::wait::Waiting;
 use crate::agent::spec::OnDisconnect;
 use crate::endpoints::{Endpoints, Route};
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::figures::AgentFigures;
 
 /// What can be set on a proxy.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// How long a request for a starting agent is held before it gets 503.
     pub hold: Duration,
@@ -71,6 +77,8 @@ pub struct Settings {
     pub held: usize,
     /// Where the choices of endpoints and the names of requests begin; the same seed gives the same ones.
     pub seed: u64,
+    /// Where each request gets a line, if anywhere.
+    pub access_log: Option<Arc<AccessLog>>,
 }
 
 impl Default for Settings {
@@ -83,6 +91,7 @@ impl Default for Settings {
                 reason = "this is where the one seed of the data path comes from; a simulation sets its own"
             )]
             seed: rand::random(),
+            access_log: None,
         }
     }
 }
@@ -98,6 +107,9 @@ pub struct Proxy {
     chance: Chance,
     tunnels: Tunnels,
     runs: Runs,
+    access_log: Option<Arc<AccessLog>>,
+    /// Of requests that name no agent, or none that exists.
+    nobody: Arc<AgentFigures>,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -122,6 +134,8 @@ impl Proxy {
             chance: Chance::new(settings.seed),
             tunnels: Tunnels::default(),
             runs: Runs::default(),
+            access_log: settings.access_log,
+            nobody: Arc::default(),
         }
     }
 
@@ -133,15 +147,31 @@ impl Proxy {
         peer: SocketAddr,
         tls: bool,
     ) -> Response<ProxyBody> {
+        let mut account = Some(Account::open(
+            &self.nobody,
+            self.access_log.as_ref(),
+            &request,
+            peer.ip(),
+        ));
         let method = request.method().clone();
         let call = grpc::media_type(request.headers());
         let request_id = trace::request_id(request.headers_mut(), &self.chance);
         let whole = request.uri().path_and_query().cloned();
-        let answered = self.answer(request, whole.as_ref(), peer, tls).await;
+        let answered = self
+            .answer(request, whole.as_ref(), peer, tls, &mut account)
+            .await;
         let mut response = answered.unwrap_or_else(|refusal| {
             tracing::debug!(?refusal, "request refused");
-            refusal.response(&method, call, request_id.as_ref())
+            let problem = refusal.problem();
+            if let Some(account) = &account {
+                account.refused(problem.word());
+            }
+            refusal.response(problem, &method, call, request_id.as_ref())
         });
+        if let Some(mut account) = account {
+            account.head(response.status().as_u16(), request_id.as_ref());
+            response.body_mut().settle(account);
+        }
         if let Some(id) = request_id {
             response
                 .headers_mut()
@@ -157,6 +187,7 @@ impl Proxy {
         whole: Option<&'a PathAndQuery>,
         peer: SocketAddr,
         tls: bool,
+        account: &mut Option<Account>,
     ) -> Result<Response<ProxyBody>, Refusal<'a>> {
         let host = framing::check(&request)
             .map_err(|ambiguous| Refusal::Ambiguous(ambiguous, request.version()))?;
@@ -170,12 +201,25 @@ impl Proxy {
             Some(Target::Bare { agent, .. }) => return Err(Refusal::Unknown { agent }),
             Some(Target::Nobody) | None => return Err(Refusal::Nobody),
         };
-        let mut route = self.waiting.find(&self.endpoints, agent).await?;
+        let found = self.waiting.find(&self.endpoints, agent).await;
+        if let Some(account) = account {
+            match &found {
+                Ok(route) => account.is_for(agent, route),
+                Err(_) => {
+                    let table = self.endpoints.table();
+                    let route = table.routes.get(agent);
+                    route.inspect(|route| account.is_for(agent, route));
+                }
+            }
+        }
+        let mut route = found?;
         let limit = route.proxy.max_in_flight.unwrap_or(0);
         let place = if limit == 0 {
             None
         } else {
+            let waits = route.figures.waits();
             let place = self.gates.enter(agent, limit, self.hold).await;
+            drop(waits);
             // It may have waited for a while.
             route = self.waiting.find(&self.endpoints, agent).await?;
             Some(place.map_err(|Full| Refusal::Full { agent })?)
@@ -234,7 +278,7 @@ impl Proxy {
             limits,
             runs,
         };
-        self.pass_on(agent, host.as_ref(), upgrade, answer)
+        self.pass_on(agent, host.as_ref(), upgrade, answer, account)
             .map_err(|reason| Refusal::BadAnswer { agent, reason })
     }
 
@@ -289,6 +333,7 @@ impl Proxy {
         host: Option<&HeaderValue>,
         asked: Option<OnUpgrade>,
         answer: Answer,
+        account: &mut Option<Account>,
     ) -> Result<Response<ProxyBody>, &'static str> {
         let Answer {
             mut response,
@@ -310,6 +355,9 @@ impl Proxy {
             is_agent: &|name| table.routes.contains_key(name),
         };
         response::rewrite(response.headers_mut(), &source);
+        if let Some(account) = account {
+            account.answered(lease.endpoint(), lease.waited(), response.headers_mut());
+        }
         if !switches {
             return Ok(response.map(|incoming| match runs {
                 Some(runs) => ProxyBody::lasting(incoming, limits, lease, runs),
@@ -319,8 +367,15 @@ impl Proxy {
         let (Some(client), Some(protocol)) = (asked, agreed) else {
             return Err("changed the protocol without being asked to");
         };
-        self.tunnels
-            .open(client, hyper::upgrade::on(&mut response), lease);
+        let mut account = account.take();
+        if let Some(account) = &mut account {
+            account.head(
+                response.status().as_u16(),
+                response.headers().get(trace::REQUEST_ID),
+            );
+        }
+        let agent = hyper::upgrade::on(&mut response);
+        self.tunnels.open(client, agent, lease, account);
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);

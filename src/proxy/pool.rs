@@ -241,10 +241,12 @@ pub(super) enum Sent {
 impl Connection {
     /// Sends a request and waits for the answer's head. Dropping the future cancels the request.
     pub(super) async fn send(self, request: Request<RequestBody>) -> Sent {
+        let begun = Instant::now();
         let lease = |sender| Lease {
             sender,
             in_flight: self.in_flight,
             place: None,
+            waited: begun.elapsed(),
         };
         match self.sender {
             Sender::Http1(mut sender) => match sender.try_send_request(request).await {
@@ -275,6 +277,7 @@ pub(super) struct Lease {
     sender: Sender,
     in_flight: InFlight,
     place: Option<Place>,
+    waited: Duration,
 }
 
 /// What an exchange holds beside its connection.
@@ -285,6 +288,16 @@ pub(super) struct Held {
 }
 
 impl Lease {
+    /// How long the answer's head was waited for.
+    pub(super) const fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// Who answers.
+    pub(super) fn endpoint(&self) -> &Arc<Endpoint> {
+        self.in_flight.endpoint()
+    }
+
     /// Keeps the exchange's place among those that its agent has at once.
     pub(super) fn keep(&mut self, place: Option<Place>) {
         self.place = place;
@@ -296,6 +309,7 @@ impl Lease {
             sender,
             in_flight,
             place: _place,
+            waited: _,
         } = self;
         let endpoint = in_flight.endpoint();
         // A shared one is in the pool for as long as it lives.

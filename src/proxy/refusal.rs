@@ -60,7 +60,8 @@ impl Refusal<'_> {
         }
     }
 
-    fn problem(&self) -> Problem {
+    /// What is said of it.
+    pub(super) fn problem(&self) -> Problem {
         match self {
             Self::Ambiguous(Ambiguous { status, reason }, _) => Problem::new(*status, "ambiguous-request", "The request has more than one reading", *reason),
             Self::Nobody => Problem::new(
@@ -136,14 +137,14 @@ impl Refusal<'_> {
         }
     }
 
-    /// The answer; without a body for `HEAD`, and as gRPC has it for a call of this media type.
+    /// The answer with this [`Self::problem`]; without a body for `HEAD`, and as gRPC has it for a call of this media type.
     pub(super) fn response(
         &self,
+        mut problem: Problem,
         method: &Method,
         call: Option<HeaderValue>,
         request_id: Option<&HeaderValue>,
     ) -> Response<ProxyBody> {
-        let mut problem = self.problem();
         problem.instance = request_id
             .and_then(|id| id.to_str().ok())
             .map(str::to_owned);

@@ -9,6 +9,7 @@ use tokio::io::copy_bidirectional;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::account::Account;
 use super::pool::Lease;
 
 /// All tunnels of one proxy.
@@ -19,8 +20,14 @@ pub(super) struct Tunnels {
 }
 
 impl Tunnels {
-    /// Joins the two connections once both sides handed them over.
-    pub(super) fn open(&self, client: OnUpgrade, agent: OnUpgrade, lease: Lease) {
+    /// Joins the two connections once both sides handed them over; the account settles at their end.
+    pub(super) fn open(
+        &self,
+        client: OnUpgrade,
+        agent: OnUpgrade,
+        lease: Lease,
+        mut account: Option<Account>,
+    ) {
         let cut = self.cut.clone();
         self.open.spawn(async move {
             let tunnel = async {
@@ -28,7 +35,13 @@ impl Tunnels {
                     .await
                     .map_err(std::io::Error::other)?;
                 let _held = lease.into_held();
-                copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(agent)).await
+                let (mut client, mut agent) = (TokioIo::new(client), TokioIo::new(agent));
+                let (_, sent) = copy_bidirectional(&mut client, &mut agent).await?;
+                if let Some(account) = &mut account {
+                    account.sent(sent);
+                    account.whole();
+                }
+                Ok::<_, std::io::Error>(())
             };
             let ended = tokio::select! {
                 biased;

@@ -47,6 +47,7 @@ impl Waiting {
         let Ok(_place) = self.places.try_acquire() else {
             return Err(Refusal::Crowded { agent });
         };
+        let _waits = route.figures.waits();
         let mut changes = endpoints.changes();
         let until = Instant::now() + self.hold;
         loop {

@@ -28,6 +28,7 @@ mod pass;
 mod publish;
 mod pulls;
 mod repeats;
+mod seen;
 mod sources;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +50,7 @@ pub use self::inject::{Injection, TokenMaker};
 use self::leadership::Leadership;
 use self::memo::Memo;
 use self::pulls::Pulls;
+use self::seen::Seen;
 use crate::agent::{Agent, ClusterId, Uid};
 use crate::controller::{self, Cache, Controller, Reconciler, Requeue, RunError, Trigger};
 use crate::endpoints::Endpoints;
@@ -57,6 +59,7 @@ use crate::observed::Network;
 use crate::probe::Prober;
 use crate::runtime::ContainerRuntime;
 use crate::store::{AgentStore, MemberId};
+use crate::telemetry::exposition::PassMetrics;
 
 /// What a pass is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,9 +169,15 @@ pub struct Handle {
     network: watch::Receiver<Option<Network>>,
     agents: Cache<AgentName, Agent>,
     reconcile: Arc<Reconcile>,
+    seen: Seen,
 }
 
 impl Handle {
+    /// What the passes came to so far, by kind.
+    pub fn passes(&self) -> Vec<PassMetrics> {
+        self.seen.read()
+    }
+
     /// Who an agent was before the store forgot it, if it runs on in quarantine.
     pub fn former_life(&self, name: &AgentName) -> Option<FormerLife> {
         self.reconcile.strays.lock().get(name).cloned()
@@ -257,12 +266,14 @@ pub fn run(
         trigger: OnceLock::new(),
         settings: settings.clone(),
     });
+    let seen = Seen::default();
     let known = {
         let reconcile = Arc::clone(&reconcile);
         move || reconcile.known_keys()
     };
     let controller = Controller::new(Passes(Arc::clone(&reconcile)), StdRng::from_rng(&mut rng))
         .concurrency(settings.concurrency)
+        .observer(seen.clone())
         .trigger(
             "store",
             sources::store(
@@ -305,6 +316,7 @@ pub fn run(
         network: network_seen,
         agents,
         reconcile: Arc::clone(&reconcile),
+        seen,
     };
     let work = async move {
         let wake = |agent: &AgentName| reconcile.wake(Key::Agent(agent.clone()));

@@ -20,6 +20,7 @@ mod h2c;
 mod limits;
 mod load;
 mod rig;
+mod seen;
 mod streams;
 mod tls;
 mod transparency;

@@ -12,6 +12,7 @@ use agentainer::names::AgentName;
 use agentainer::observed::ContainerId;
 use agentainer::plan::EndpointState;
 use agentainer::proxy::{Proxy, Settings};
+use agentainer::telemetry::access::AccessLog;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -46,11 +47,21 @@ impl Rig {
     }
 
     pub fn with(hold: Duration, limits: Limits) -> Self {
+        Self::of(hold, limits, None)
+    }
+
+    /// One that tells of each request.
+    pub fn logged(hold: Duration, limits: Limits, log: &Arc<AccessLog>) -> Self {
+        Self::of(hold, limits, Some(Arc::clone(log)))
+    }
+
+    fn of(hold: Duration, limits: Limits, access_log: Option<Arc<AccessLog>>) -> Self {
         let endpoints = Arc::new(Endpoints::default());
         let ours = |value: &HeaderValue| value == "Bearer ours";
         let settings = Settings {
             hold,
             seed: 7,
+            access_log,
             ..Settings::default()
         };
         let proxy = Arc::new(Proxy::new(Arc::clone(&endpoints), Arc::new(ours), settings));

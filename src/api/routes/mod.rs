@@ -10,6 +10,7 @@ use super::builds::TAR;
 use super::query::Param;
 use super::{ApiState, agents, apply, builds, events, health, openapi, recover};
 use crate::agent::Agent;
+use crate::telemetry::exposition::MEDIA_TYPE as METRICS;
 use crate::wire::{
     AgentListBody, AgentWrite, ApplyRequest, ApplyResponse, BuildLine, EventListBody, ReadyBody,
     RecoverRequest, RecoverResponse, ScaleRequest, WatchLine,
@@ -145,6 +146,22 @@ static OPERATIONS: &[Operation] = &[
         status: 200,
         refuses: &[],
         handler: || get(health::version),
+    },
+    Operation {
+        method: "get",
+        path: "/metrics",
+        id: "getMetrics",
+        summary: "What the server and its agents count, as Prometheus scrapes it (OpenMetrics text).",
+        access: Access::Viewer,
+        params: &[],
+        takes: None,
+        gives: Content {
+            types: &[METRICS],
+            schema: None,
+        },
+        status: 200,
+        refuses: &[],
+        handler: || get(health::metrics),
     },
     Operation {
         method: "get",

@@ -1,4 +1,12 @@
-//! The log: set up once by `main`. Constant messages with fields; no secret is ever a field.
+//! What this process tells of itself: its log (here), the access log, and its metrics.
+//!
+//! The log is set up once by `main`. Constant messages with fields; no secret is ever a field. What is counted is counted by
+//! whoever does it, in [`figures`]; [`exposition`] has every metric's name.
+
+pub mod access;
+pub mod exposition;
+pub mod figures;
+pub mod process;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
@@ -12,6 +20,7 @@ const DEFAULT_FILTER: &str = "info,hyper=warn,bollard=warn,redis=warn";
 ///
 /// A second call does nothing.
 pub fn start(format: LogFormat, filter: Option<&str>) {
+    process::begin();
     let filter = filter
         .and_then(|text| EnvFilter::try_new(text).ok())
         .unwrap_or_else(|| EnvFilter::new(DEFAULT_FILTER));
