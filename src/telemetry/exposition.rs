@@ -456,4 +456,29 @@ mod tests {
         }
         assert!(text.ends_with("# EOF\n"));
     }
+
+    #[test]
+    fn the_dashboard_and_the_documentation_name_metrics_that_there_are() {
+        let text = expose(Snapshot::default());
+        let families: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .collect();
+        for (place, told) in [
+            (
+                "dashboard",
+                include_str!("../../manifests/grafana-dashboard.json"),
+            ),
+            ("documentation", include_str!("../../docs/metrics.md")),
+        ] {
+            let part = |c: char| !(c.is_ascii_lowercase() || c == '_');
+            for name in told
+                .split(part)
+                .filter(|word| word.starts_with("agentainer_"))
+            {
+                let name = name.trim_end_matches("_total").trim_end_matches("_bucket");
+                assert!(families.contains(&name), "the {place} names {name}");
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What is counted while it happens: atomics alone, so that counting costs a request next to nothing and never waits.
 //!
-//! Names of metrics are [`exposition`](super::exposition)'s. A figure only ever goes up, but for [`AgentFigures::waiting`].
+//! Names of metrics are [`exposition`](super::exposition)'s. A figure only ever goes up, but for how many wait.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;

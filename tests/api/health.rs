@@ -1,4 +1,4 @@
-//! `/health`, `/ready`, `/version`.
+//! `/health`, `/ready`, `/version`, `/metrics`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use agentainer::store::StoreError;
 use http::StatusCode;
 
 use crate::fake_store::Fault;
-use crate::harness::{Api, request};
+use crate::harness::{Api, request, viewer};
 
 #[tokio::test]
 async fn the_living_say_so_to_anybody() {
@@ -85,4 +85,20 @@ async fn ready_means_that_redis_and_docker_answer() {
     assert_eq!(full.json()["conditions"][0]["status"], "False");
     api.store.heal();
     assert_eq!(ask().await.status, 200);
+}
+
+#[tokio::test]
+async fn metrics_are_for_whoever_has_a_token_and_name_what_they_are() {
+    let api = Api::with(|state| {
+        state.metrics = Arc::new(|| "agentainer_leader 1\n# EOF\n".to_owned());
+    });
+    let nobody = api.send(request("GET", "/metrics", None, None)).await;
+    assert_eq!(nobody.status, 401);
+    let told = api.send(viewer("/metrics")).await;
+    assert_eq!(told.status, 200);
+    assert_eq!(
+        told.header("content-type"),
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    assert!(told.text.starts_with("agentainer_leader 1"));
 }
