@@ -38,6 +38,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "/ready", "public"),
     ("GET", "/version", "public"),
     ("GET", "/openapi.json", "public"),
+    ("GET", "/metrics", "viewer"),
     ("GET", "/agents", "viewer"),
     ("GET", "/agents/users", "viewer"),
     ("GET", "/agents/users/logs", "itself"),
