@@ -15,6 +15,7 @@ mod metrics;
 mod network;
 mod redises;
 mod serve;
+mod settings;
 mod succession;
 mod upkeep;
 

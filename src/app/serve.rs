@@ -14,25 +14,23 @@ use super::doors::{listen, listen_tls, with_via};
 use super::handover::Door;
 use super::identity::identify;
 use super::metrics::Tellers;
+use super::settings::{reconcile_settings, runtime_settings, still_there};
 use super::{certificate, container, detach, handover, network, redises, succession, upkeep};
-use crate::agent::{ClusterId, Uid};
+use crate::agent::ClusterId;
 use crate::api::auth::files::Secrets;
 use crate::api::{self, ApiState};
 use crate::cli;
-use crate::config::{AgentsRedis, ServeConfig, Switch};
-use crate::endpoints::{self, Endpoints, Holding};
+use crate::config::{ServeConfig, Switch};
+use crate::endpoints::Endpoints;
 use crate::front::{self, Front};
-use crate::observed::ContainerState;
 use crate::probe::Prober;
 use crate::proxy::{self, Proxy};
-use crate::reconcile::{self, Board, Injection, Parts, Settings};
+use crate::reconcile::{self, Board, Parts};
 use crate::recover::{Recovery, SnapshotFolder};
-use crate::redis_server::agents_folder;
-use crate::runtime::docker::{DockerRuntime, subnet};
-use crate::runtime::{ContainerRuntime, RuntimeSettings};
+use crate::runtime::ContainerRuntime;
+use crate::runtime::docker::DockerRuntime;
 use crate::store::MemberId;
 use crate::telemetry::access::AccessLog;
-use crate::tokens::agent_token;
 use crate::wire::RecoverOutcome;
 
 /// How long requests in flight may take to finish after SIGTERM.
@@ -42,8 +40,6 @@ const IDLE: Duration = Duration::from_secs(1);
 /// The same two after another server took over: nobody waits for us then.
 const LONG_DRAIN: Duration = Duration::from_secs(600);
 const LONG_IDLE: Duration = Duration::from_secs(10);
-/// How long the engine may take to tell whether a container has its address still.
-const LOOK: Duration = Duration::from_secs(2);
 /// How long a pass that runs may take to finish after SIGTERM; what it leaves undone the next server does.
 const LAST_PASSES: Duration = Duration::from_secs(15);
 
@@ -370,91 +366,6 @@ async fn start_detached(path: &std::path::Path, config: &ServeConfig) -> Result<
         path.display()
     );
     Ok(())
-}
-
-fn runtime_settings(
-    config: &ServeConfig,
-    folder: &DataFolder,
-    cluster: &ClusterId,
-) -> RuntimeSettings {
-    RuntimeSettings {
-        cluster: cluster.clone(),
-        network: config.network.clone(),
-        allowed_host_paths: config.allow_host_path.clone(),
-        denied_host_paths: vec![
-            folder.path().to_owned(),
-            agents_folder(folder.path()),
-            // The engine's own: other containers' files, volumes and settings.
-            "/var/lib/docker".into(),
-            "/var/lib/containerd".into(),
-        ],
-    }
-}
-
-fn reconcile_settings(
-    config: &ServeConfig,
-    (cluster, epoch): (ClusterId, u64),
-    member: MemberId,
-    secrets: &Secrets,
-) -> Settings {
-    let key = secrets.key.clone();
-    let wanted = config.subnet;
-    let redis = match &config.agents_redis {
-        AgentsRedis::Own => Some(("host.docker.internal".to_owned(), config.agents_redis_port)),
-        AgentsRedis::Url(url) => redises::host_and_port(url),
-        AgentsRedis::Off => None,
-    };
-    Settings {
-        cluster,
-        member,
-        succeeds: false,
-        epoch,
-        concurrency: 8,
-        resync: Duration::from_secs(60),
-        host_resync: Duration::from_secs(15),
-        subnets: Arc::new(move || match wanted {
-            Some(subnet) => vec![subnet],
-            None => subnet::free_subnets(&subnet::host_routes())
-                .take(64)
-                .collect(),
-        }),
-        injection: Injection {
-            url: format!("http://host.docker.internal:{}", config.port),
-            redis,
-            token: Arc::new(move |uid: &Uid, epoch| agent_token(&key, uid, epoch)),
-        },
-        seed: seed(),
-    }
-}
-
-/// Asks the engine whether a container runs under an address now.
-fn still_there(runtime: &Arc<dyn ContainerRuntime>) -> Arc<endpoints::Check> {
-    let runtime = Arc::clone(runtime);
-    Arc::new(move |agent, container, address| {
-        let runtime = Arc::clone(&runtime);
-        Box::pin(async move {
-            let Ok(Ok(all)) = tokio::time::timeout(LOOK, runtime.list_agent(&agent)).await else {
-                return Holding::Silent;
-            };
-            let here = all.iter().find(|one| one.id == container);
-            let place = here.and_then(|one| one.attachment.as_ref()?.ip);
-            match here.map(|one| one.state) {
-                // Listed and not inspected in time.
-                Some(ContainerState::Unknown) => Holding::Silent,
-                Some(ContainerState::Running) if place == Some(address) => Holding::Has,
-                _ => Holding::HasNot,
-            }
-        })
-    })
-}
-
-/// Where this run's jitter begins.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one source of seeds; tests give their own"
-)]
-fn seed() -> u64 {
-    rand::random()
 }
 
 async fn wait_for_the_end() -> Result<()> {

@@ -8,11 +8,10 @@ use super::auth::Access;
 use super::body::{JSON, MERGE_PATCH};
 use super::builds::TAR;
 use super::query::Param;
-use super::{ApiState, agents, apply, builds, events, health, openapi, recover};
+use super::{ApiState, agents, apply, builds, events, recover};
 use crate::agent::Agent;
-use crate::telemetry::exposition::MEDIA_TYPE as METRICS;
 use crate::wire::{
-    AgentListBody, AgentWrite, ApplyRequest, ApplyResponse, BuildLine, EventListBody, ReadyBody,
+    AgentListBody, AgentWrite, ApplyRequest, ApplyResponse, BuildLine, EventListBody,
     RecoverRequest, RecoverResponse, ScaleRequest, WatchLine,
 };
 
@@ -60,6 +59,7 @@ macro_rules! content {
 }
 
 mod rollout;
+mod server;
 
 const REVEAL: Param = Param {
     name: "reveal",
@@ -101,84 +101,13 @@ const fn action(
 
 /// All of them.
 pub(super) fn operations() -> impl Iterator<Item = &'static Operation> {
-    OPERATIONS.iter().chain(rollout::OPERATIONS)
+    server::OPERATIONS
+        .iter()
+        .chain(OPERATIONS)
+        .chain(rollout::OPERATIONS)
 }
 
 static OPERATIONS: &[Operation] = &[
-    Operation {
-        method: "get",
-        path: "/health",
-        id: "getHealth",
-        summary: "Whether the process is alive.",
-        access: Access::Public,
-        params: &[],
-        takes: None,
-        gives: content!(JSON, ReadyBody),
-        status: 200,
-        refuses: &[],
-        handler: || get(health::health),
-    },
-    Operation {
-        method: "get",
-        path: "/ready",
-        id: "getReady",
-        summary: "Whether the server can do its work: Redis and Docker answer. 503 with the conditions when not.",
-        access: Access::Public,
-        params: &[],
-        takes: None,
-        gives: content!(JSON, ReadyBody),
-        status: 200,
-        refuses: &[503],
-        handler: || get(health::ready),
-    },
-    Operation {
-        method: "get",
-        path: "/version",
-        id: "getVersion",
-        summary: "The server's version.",
-        access: Access::Public,
-        params: &[],
-        takes: None,
-        gives: Content {
-            types: JSON,
-            schema: None,
-        },
-        status: 200,
-        refuses: &[],
-        handler: || get(health::version),
-    },
-    Operation {
-        method: "get",
-        path: "/metrics",
-        id: "getMetrics",
-        summary: "What the server and its agents count, as Prometheus scrapes it (OpenMetrics text).",
-        access: Access::Viewer,
-        params: &[],
-        takes: None,
-        gives: Content {
-            types: &[METRICS],
-            schema: None,
-        },
-        status: 200,
-        refuses: &[],
-        handler: || get(health::metrics),
-    },
-    Operation {
-        method: "get",
-        path: "/openapi.json",
-        id: "getOpenApi",
-        summary: "This document.",
-        access: Access::Public,
-        params: &[],
-        takes: None,
-        gives: Content {
-            types: JSON,
-            schema: None,
-        },
-        status: 200,
-        refuses: &[],
-        handler: || get(openapi::serve),
-    },
     Operation {
         method: "post",
         path: "/apply",
