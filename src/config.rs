@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use crate::agent::quantity::Bytes;
 use crate::keys;
 
 /// How `agentainer serve` runs.
@@ -126,6 +127,25 @@ pub struct ServeConfig {
     )]
     pub redis_password: Option<String>,
 
+    /// Whether a request that is answered with 202 must be on disk before (fsync), or may be lost with the machine or the control
+    /// Redis (memory), which each 202 then says.
+    #[arg(
+        long,
+        default_value = "fsync",
+        value_name = "fsync|memory",
+        env = "AGENTAINER_DURABILITY"
+    )]
+    pub durability: Durability,
+
+    /// How much all kept requests and their answers may take in the control Redis.
+    #[arg(
+        long,
+        default_value = "256Mi",
+        value_name = "SIZE",
+        env = "AGENTAINER_JOURNAL_MEMORY"
+    )]
+    pub journal_memory: Bytes,
+
     /// Use an external control Redis although agents could reach it without a password.
     #[arg(long, env = "AGENTAINER_ALLOW_OPEN_REDIS")]
     pub allow_open_redis: bool,
@@ -189,6 +209,15 @@ pub enum Switch {
     On,
     /// Off.
     Off,
+}
+
+/// What a 202 promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Durability {
+    /// The request is on disk.
+    Fsync,
+    /// Redis has it.
+    Memory,
 }
 
 /// How the log is written.

@@ -381,7 +381,7 @@ impl Default for Drain {
     }
 }
 
-/// What happens to requests that the agent cannot answer now (part 4 of the plan; refused until it works).
+/// What happens to requests that the agent cannot answer now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Persistence {
@@ -389,15 +389,15 @@ pub struct Persistence {
     pub mode: PersistenceMode,
     /// The methods kept in `auto`.
     pub methods: Vec<String>,
-    /// How long a record is kept.
+    /// How long a request may wait, and how long what became of it is kept.
     pub ttl: Span,
-    /// Deliveries before a record is a dead letter.
+    /// Further deliveries before a request is a dead letter.
     pub max_retries: u32,
-    /// Records of this agent at once.
+    /// Requests that may wait at once.
     pub max_queue: u32,
     /// The largest body kept.
     pub max_body: Bytes,
-    /// Of this agent's records in all.
+    /// Of all that wait together.
     pub max_bytes: Bytes,
     /// Delivery order.
     pub order: Order,

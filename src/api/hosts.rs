@@ -17,13 +17,17 @@ use super::refusal::{Answer, Refusal};
 /// The routes that anybody may ask under any name.
 const OPEN: [&str; 2] = ["/health", "/ready"];
 
+/// And those below this: whoever knows the address was given it, under the name that the agents are called by.
+const OPEN_BELOW: &str = "/results/";
+
 /// Refuses what was not addressed to us, and writes that another site's page sends.
 pub(super) async fn check(
     State(api): State<ApiState>,
     request: Request,
     next: Next,
 ) -> Answer<Response> {
-    if !OPEN.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if !OPEN.contains(&path) && !path.starts_with(OPEN_BELOW) {
         let host = host(request.uri(), request.headers())
             .ok_or_else(|| misdirected("it names none or several"))?;
         if !is_ours(name_of(&host), || (api.allowed_hosts)()) {

@@ -26,6 +26,8 @@ pub mod openapi;
 mod query;
 mod recover;
 mod refusal;
+mod requests;
+mod results;
 mod routes;
 mod spec;
 mod view;
@@ -44,6 +46,7 @@ use self::auth::{Gate, Role};
 use self::query::Query;
 use self::refusal::Refusal;
 use crate::agent::Condition;
+use crate::journal::{News, RequestJournal};
 use crate::names::AgentName;
 use crate::reconcile::FormerLife;
 use crate::recover::Recovery;
@@ -76,6 +79,8 @@ pub struct ApiState {
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Makes lost agents again; `None`: there is no snapshot to do it from.
     pub recovery: Option<Recovery>,
+    /// Requests that are kept, and the news of them; `None`: none are.
+    pub requests: Option<(Arc<dyn RequestJournal>, Arc<News>)>,
     /// How large bodies may be.
     pub limits: Limits,
     /// Our version.
@@ -103,10 +108,24 @@ impl ApiState {
             looked_at: Arc::new(|_| true),
             metrics: Arc::new(String::new),
             recovery: None,
+            requests: None,
             limits: Limits::default(),
             version: env!("CARGO_PKG_VERSION").into(),
             shutdown: CancellationToken::new(),
             ready: Arc::default(),
+        }
+    }
+
+    /// The journal, as far as there is one.
+    fn requests(&self) -> Result<(&dyn RequestJournal, &News), Refusal> {
+        match &self.requests {
+            Some((journal, news)) => Ok((journal.as_ref(), news)),
+            None => Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "journal-unavailable",
+                "The journal of requests is not available",
+                "this server keeps no requests",
+            )),
         }
     }
 }

@@ -69,6 +69,17 @@ fn described(operation: &Operation, generator: &mut SchemaGenerator) -> Value {
             json!({"name": "id", "in": "path", "required": true, "description": "The agent's name.", "schema": schema}),
         );
     }
+    for (name, about) in [
+        ("request", "The record's id."),
+        (
+            "capability",
+            "The last part of the address that the 202 gave.",
+        ),
+    ] {
+        if operation.path.contains(&format!("{{{name}}}")) {
+            parameters.push(json!({"name": name, "in": "path", "required": true, "description": about, "schema": {"type": "string"}}));
+        }
+    }
     let (who, refusals): (&str, &[u16]) = match operation.access {
         Access::Public => ("Needs no token.", &[]),
         Access::Viewer => ("Needs any token; what is shown depends on it.", &[401, 403]),

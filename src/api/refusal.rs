@@ -130,6 +130,23 @@ impl Refusal {
         refusal
     }
 
+    /// 404: no such kept request, of this agent or at all.
+    pub(super) fn no_request(agent: Option<&str>) -> Self {
+        let hint = agent.map_or_else(
+            || {
+                "it may have been forgotten by now, or the address is not the one that was given"
+                    .to_owned()
+            },
+            |agent| format!("'agentainer requests list {agent}' shows those there are"),
+        );
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "request-not-found",
+            "No such request",
+            format!("there is no such request; {hint}"),
+        )
+    }
+
     /// 409: the object or another's claim stands against it; nothing was changed.
     pub(super) fn conflict(word: &str, detail: impl Into<String>) -> Self {
         Self::new(

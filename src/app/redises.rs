@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 
 use super::data_folder::DataFolder;
-use crate::config::{self, ServeConfig};
+use crate::config::{self, Durability, ServeConfig};
+use crate::journal::redis::{RedisJournal, RedisJournalOptions};
 use crate::reconcile::{Board, host_condition};
 use crate::redis_server::{
     AgentsRedis, AgentsRedisOptions, Outcome, RedisServer, agents_folder, control, look_at, stop,
@@ -15,12 +16,13 @@ use crate::redis_server::{
 use crate::store::AgentStore;
 use crate::store::redis::{RedisStore, RedisStoreOptions};
 
-/// What our own control Redis may hold at most, in bytes: 256 MiB for the journal and room for specs beside it.
-const CONTROL_MEMORY: u64 = 512 << 20;
+/// What our own control Redis may hold beside twice the journal's own measure, in bytes: room for specs is left whatever is kept.
+const CONTROL_MEMORY: u64 = 256 << 20;
 
 /// The store, and what keeps it running.
 pub(super) struct Control {
     pub(super) store: Arc<dyn AgentStore>,
+    pub(super) journal: Arc<RedisJournal>,
     /// Our own Redis, kept running while this lives.
     _server: Option<RedisServer>,
 }
@@ -46,17 +48,35 @@ impl Control {
                 (url, None)
             }
             None => {
-                let server =
-                    RedisServer::start(control(&control_folder(folder.path()), CONTROL_MEMORY))
-                        .await
-                        .context("the control Redis cannot be started")?;
+                let memory = CONTROL_MEMORY + config.journal_memory.bytes.saturating_mul(2);
+                let server = RedisServer::start(control(&control_folder(folder.path()), memory))
+                    .await
+                    .context("the control Redis cannot be started")?;
                 (server.url(), Some(server))
             }
         };
         let store = RedisStore::new(&url, RedisStoreOptions::default())
             .context("the control Redis' URL cannot be used")?;
+        let options = RedisJournalOptions {
+            memory: config.journal_memory.bytes,
+            in_memory: config.durability == Durability::Memory,
+            ..RedisJournalOptions::default()
+        };
+        let journal =
+            RedisJournal::new(&url, options).context("the control Redis' URL cannot be used")?;
+        if config.durability == Durability::Fsync
+            && let Ok(lacks) = journal.lacks().await
+            && !lacks.is_empty()
+        {
+            tracing::warn!(
+                set = lacks.join(", "),
+                "the control Redis does not keep what it takes: requests that cannot be answered at once get 503, not 202; set these, or \
+                 serve with --durability=memory"
+            );
+        }
         Ok(Self {
             store: Arc::new(store),
+            journal: Arc::new(journal),
             _server: server,
         })
     }

@@ -20,9 +20,10 @@ use crate::agent::ClusterId;
 use crate::api::auth::files::Secrets;
 use crate::api::{self, ApiState};
 use crate::cli;
-use crate::config::{ServeConfig, Switch};
+use crate::config::{Durability, ServeConfig, Switch};
 use crate::endpoints::Endpoints;
 use crate::front::{self, Front};
+use crate::journal::{News, RequestJournal};
 use crate::probe::Prober;
 use crate::proxy::{self, Proxy};
 use crate::reconcile::{self, Board, Parts};
@@ -129,7 +130,12 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         .context("the control Redis does not answer")?
         .agents
     {
-        endpoints.announce(&agent.metadata.name, &agent.metadata.uid, &agent.spec.proxy);
+        endpoints.announce(
+            &agent.metadata.name,
+            &agent.metadata.uid,
+            &agent.spec.proxy,
+            agent.spec.persistence.as_ref(),
+        );
     }
     let keeper = upkeep::keeper(&recovery, &cluster, &board);
     let member = MemberId::new_run(&folder.server_id()?);
@@ -151,15 +157,23 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         }
         None => None,
     };
-    let proxy = Arc::new(Proxy::new(
+    let proxy = Proxy::new(
         Arc::clone(&endpoints),
         Arc::new(is_ours),
         proxy::Settings {
             access_log: access_log.clone(),
             ..proxy::Settings::default()
         },
-    ));
+    );
+    let journal: Arc<dyn RequestJournal> = Arc::clone(&control.journal) as _;
+    let news = Arc::new(News::default());
+    let proxy = Arc::new(proxy.keeping(proxy::Keeping {
+        journal: Arc::clone(&journal),
+        news: Arc::clone(&news),
+        in_memory: config.durability == Durability::Memory,
+    }));
     let mut api = ApiState::new(Arc::clone(&control.store), Arc::clone(&runtime), tokens);
+    api.requests = Some((journal, news));
     api.wake = Arc::new(wake);
     api.former_life = Arc::new({
         let reconciler = reconciler.clone();
@@ -233,6 +247,8 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
     };
     tasks.spawn(follower.follow(reconciler.network(), shutdown.clone()));
     tasks.spawn(keeper.keep(reconciler.agents().clone(), shutdown.clone()));
+    let ended = upkeep::ended_lives(&control.store);
+    tasks.spawn(Arc::clone(&proxy).deliver(ended, shutdown.clone()));
     tasks.spawn(upkeep::keep_time(shutdown.clone()));
     tasks.spawn(upkeep::keep_key(
         Arc::clone(&control.store),

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::ClusterId;
+use crate::agent::{ClusterId, Uid};
 use crate::clock;
+use crate::proxy::Ended;
 use crate::reconcile::{Board, host_condition};
 use crate::recover::{Keeper, Recovery};
 use crate::store::{AgentStore, StoreError};
@@ -24,6 +25,15 @@ pub(super) fn allow_many_files() {
     if let Err(error) = setrlimit(Resource::Nofile, wanted) {
         tracing::debug!(%error, "the limit of open files stays");
     }
+}
+
+/// Tells which lives of agents surely ended: those that left a tombstone (law 6).
+pub(super) fn ended_lives(store: &Arc<dyn AgentStore>) -> Arc<Ended> {
+    let store = Arc::clone(store);
+    Arc::new(move |uids: Vec<Uid>| {
+        let store = Arc::clone(&store);
+        Box::pin(async move { store.tombstones(&uids).await.unwrap_or_default() })
+    })
 }
 
 /// Reads the machine's clock again once a minute.

@@ -233,14 +233,14 @@ fn law_4_what_is_kept_beside_an_endpoint_is_told_when_it_leaves() {
 fn an_announced_agent_is_known_and_starting_until_it_is_published() {
     let endpoints = Endpoints::default();
     let (users, now) = (name("users"), crate::clock::now());
-    endpoints.announce(&users, &Uid("life-1".to_owned()), &Proxy::default());
+    endpoints.announce(&users, &Uid("life-1".to_owned()), &Proxy::default(), None);
     assert!(route(&endpoints, "users").starting && route(&endpoints, "users").endpoints.is_empty());
     endpoints.publish(
         &users,
         publication(vec![at("a", 1, EndpointState::Ready)]),
         now,
     );
-    endpoints.announce(&users, &Uid("life-1".to_owned()), &Proxy::default());
+    endpoints.announce(&users, &Uid("life-1".to_owned()), &Proxy::default(), None);
     assert_eq!(
         route(&endpoints, "users").endpoints.len(),
         1,

@@ -25,7 +25,7 @@ pub use self::doubt::{Check, Holding};
 pub use self::endpoint::{Companion, Endpoint, InFlight};
 pub use self::routes::Routes;
 use crate::agent::Uid;
-use crate::agent::spec::Proxy;
+use crate::agent::spec::{Persistence, Proxy};
 use crate::names::AgentName;
 use crate::observed::{ContainerId, Traffic};
 use crate::plan::EndpointState;
@@ -46,6 +46,8 @@ pub struct Route {
     pub proxy: Proxy,
     /// What the proxy counted for it, in this life of it.
     pub figures: Arc<AgentFigures>,
+    /// What becomes of requests that it cannot answer now; `None`: the defaults.
+    pub persistence: Option<Persistence>,
 }
 
 /// All agents at one moment.
@@ -110,6 +112,8 @@ pub struct Publication {
     pub starting: bool,
     /// See [`Route::proxy`].
     pub proxy: Proxy,
+    /// See [`Route::persistence`].
+    pub persistence: Option<Persistence>,
 }
 
 impl Default for Endpoints {
@@ -136,7 +140,13 @@ impl Endpoints {
 
     /// Makes known that an agent exists, before anybody looked at its containers: its requests wait rather than get a 404.
     /// Changes nothing about one that is known.
-    pub fn announce(&self, name: &AgentName, uid: &Uid, proxy: &Proxy) {
+    pub fn announce(
+        &self,
+        name: &AgentName,
+        uid: &Uid,
+        proxy: &Proxy,
+        persistence: Option<&Persistence>,
+    ) {
         let mut writer = self.writer.lock();
         let old = self.table.load();
         if old.routes.contains_key(name) {
@@ -150,6 +160,7 @@ impl Endpoints {
             starting: true,
             proxy: proxy.clone(),
             figures: Arc::default(),
+            persistence: persistence.cloned(),
         };
         let mut routes = old.routes.clone();
         routes.insert(name.clone(), Arc::new(route));
@@ -229,6 +240,7 @@ impl Endpoints {
             proxy: publication.proxy,
             figures: figures(before, &publication.uid),
             uid: publication.uid,
+            persistence: publication.persistence,
         };
         if before.is_some_and(|before| same(before, &route)) {
             return;
@@ -401,6 +413,7 @@ fn same(a: &Route, b: &Route) -> bool {
         && a.explanation == b.explanation
         && a.starting == b.starting
         && a.proxy == b.proxy
+        && a.persistence == b.persistence
         && a.endpoints.len() == b.endpoints.len()
         && a.endpoints
             .iter()

@@ -10,6 +10,7 @@
 //! [`record::Standing`] alone; a claim that was lost changes nothing. Nothing that is not settled is ever dropped to make room.
 
 mod error;
+mod news;
 pub mod policy;
 pub mod record;
 pub mod redis;
@@ -25,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 pub use self::error::{Bound, JournalError};
+pub use self::news::News;
 pub use self::record::State;
 use crate::agent::Uid;
 

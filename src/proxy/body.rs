@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::capture::Copy;
 use super::hop;
 use super::patience::{BodyError, Limits, Patience};
 use super::pool::Lease;
@@ -33,6 +34,8 @@ pub struct RequestBody {
     source: Source,
     patience: Patience,
     progress: Option<Progress>,
+    /// What passes, in case that no answer comes.
+    copy: Option<Copy>,
 }
 
 #[derive(Debug)]
@@ -72,6 +75,15 @@ impl RequestBody {
         }
     }
 
+    /// Copies what passes; to be asked before any of it did.
+    pub(super) fn copied(&mut self, copy: Copy) {
+        match &self.source {
+            Source::Client(_) => self.copy = Some(copy),
+            // There is nothing to wait for.
+            _ => copy.ended(),
+        }
+    }
+
     /// Lends it, so that it can be had back.
     pub(super) fn lent(self) -> (Self, Rescue) {
         let (loan, rescue) = rescue::lend(self);
@@ -88,6 +100,7 @@ impl RequestBody {
             source,
             patience: Patience::new(limits),
             progress: None,
+            copy: None,
         }
     }
 
@@ -124,6 +137,22 @@ impl Body for RequestBody {
         this.patience.moved();
         if let Some(progress) = &this.progress {
             *progress.lock() = Instant::now();
+        }
+        if let (Some(copy), Poll::Ready(frame), Source::Client(incoming)) =
+            (&this.copy, &polled, &this.source)
+        {
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Some(piece) = frame.data_ref() {
+                        copy.add(piece);
+                    }
+                    if incoming.is_end_stream() {
+                        copy.ended();
+                    }
+                }
+                None => copy.ended(),
+                Some(Err(_)) => {}
+            }
         }
         polled.map_err(BodyError::Broken)
     }

@@ -115,7 +115,7 @@ impl Exchange {
 }
 
 /// A request as HTTP/2 has it: the host is part of the target (RFC 9113 §8.3.1), and nothing is said of the connection.
-fn http2(request: &mut Request<RequestBody>, target: PathAndQuery) {
+pub(super) fn http2(request: &mut Request<RequestBody>, target: PathAndQuery) {
     let headers = request.headers_mut();
     headers.remove(CONNECTION);
     let host = headers.remove(HOST);

@@ -79,6 +79,17 @@ pub(super) enum Failed {
     Total,
 }
 
+impl Failed {
+    /// Whether all of the request was sent, or some of it, and the agent may be at it.
+    pub(super) fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::NoAnswer { source } => !is_upload(source),
+            Self::FirstByte(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A copy of what can be sent a second time.
 struct Spare {
     method: Method,

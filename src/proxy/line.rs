@@ -182,6 +182,7 @@ mod tests {
             explanation: String::new(),
             starting: false,
             proxy: spec::Proxy::default(),
+            persistence: None,
         };
         let name = AgentName::new("users").unwrap();
         endpoints.publish(&name, publication, crate::clock::now());

@@ -8,11 +8,14 @@
 //! What it came to is its `account`'s, which settles with the body's end; `seen` tells of all of them.
 
 mod account;
+mod attempt;
 mod beside;
 mod body;
 mod breaker;
 mod budget;
+mod capture;
 mod chance;
+mod deliver;
 mod exchange;
 mod forward;
 mod framing;
@@ -20,11 +23,14 @@ mod gate;
 mod grpc;
 mod h2c;
 mod hop;
+mod keep;
 mod line;
+mod manner;
 pub mod path;
 mod patience;
 mod pick;
 mod pool;
+mod prefer;
 mod refusal;
 mod request;
 mod rescue;
@@ -48,21 +54,27 @@ use hyper::upgrade::OnUpgrade;
 
 use self::account::Account;
 pub use self::body::{ProxyBody, RequestBody};
+use self::capture::Room;
 use self::chance::Chance;
+pub use self::deliver::Ended;
 use self::exchange::Exchange;
 use self::forward::{Bounds, Failed, forward};
 use self::gate::{Full, Gates, Place};
+pub use self::keep::{Keeping, RESULTS};
+use self::keep::{Sketch, Unanswered};
+use self::manner::Manner;
 use self::path::Target;
 pub use self::patience::BodyError;
 use self::patience::Limits;
 use self::pick::Wish;
 use self::pool::Lease;
+use self::prefer::Preference;
 use self::refusal::Refusal;
 pub use self::request::IsOurToken;
 use self::request::Origin;
 use self::runs::Runs;
 use self::upgrade::Tunnels;
-use self::wait::Waiting;
+use self::wait::{Waiting, look};
 use crate::agent::spec::OnDisconnect;
 use crate::endpoints::{Endpoints, Route};
 use crate::telemetry::access::AccessLog;
@@ -110,6 +122,8 @@ pub struct Proxy {
     access_log: Option<Arc<AccessLog>>,
     /// Of requests that name no agent, or none that exists.
     nobody: Arc<AgentFigures>,
+    keeping: Option<Keeping>,
+    room: Room,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -136,7 +150,15 @@ impl Proxy {
             runs: Runs::default(),
             access_log: settings.access_log,
             nobody: Arc::default(),
+            keeping: None,
+            room: Room::default(),
         }
+    }
+
+    /// The same, keeping requests that cannot be answered now. They are delivered by [`Self::deliver`].
+    pub fn keeping(mut self, keeping: Keeping) -> Self {
+        self.keeping = Some(keeping);
+        self
     }
 
     /// Answers a request for `/agent` or anything below it. Dropping the future cancels the agent's request, unless the agent's
@@ -201,28 +223,26 @@ impl Proxy {
             Some(Target::Bare { agent, .. }) => return Err(Refusal::Unknown { agent }),
             Some(Target::Nobody) | None => return Err(Refusal::Nobody),
         };
-        let found = self.waiting.find(&self.endpoints, agent).await;
+        let known = look(&self.endpoints, agent)?;
         if let Some(account) = account {
-            match &found {
-                Ok(route) => account.is_for(agent, route),
-                Err(_) => {
-                    let table = self.endpoints.table();
-                    let route = table.routes.get(agent);
-                    route.inspect(|route| account.is_for(agent, route));
-                }
-            }
+            account.is_for(agent, &known);
         }
-        let mut route = found?;
-        let limit = route.proxy.max_in_flight.unwrap_or(0);
-        let place = if limit == 0 {
-            None
-        } else {
-            let waits = route.figures.waits();
-            let place = self.gates.enter(agent, limit, self.hold).await;
-            drop(waits);
-            // It may have waited for a while.
-            route = self.waiting.find(&self.endpoints, agent).await?;
-            Some(place.map_err(|Full| Refusal::Full { agent })?)
+        let manner = match self.keeping {
+            Some(_) => Manner::of(&request, known.persistence.as_ref()),
+            None => Manner::default(),
+        };
+        let patience = manner.patience(self.hold);
+        let (route, place) = match manner.in_background {
+            true => (Err(known), None),
+            false => match self.place(agent, patience).await {
+                Ok((route, place)) => (Ok(route), place),
+                Err(refusal) if manner.kept && refusal.passes() => (Err(known), None),
+                Err(refusal) => return Err(refusal),
+            },
+        };
+        let (route, keep_now) = match route {
+            Ok(route) => (route, false),
+            Err(known) => (known, true),
         };
         let target = PathAndQuery::try_from(rest).map_err(|_| Refusal::Nobody)?;
         let origin = Origin {
@@ -233,7 +253,7 @@ impl Proxy {
             upgrade: None,
         };
         let Exchange {
-            request,
+            mut request,
             bounds,
             limits,
             wish,
@@ -247,20 +267,30 @@ impl Proxy {
             self.is_our_token.as_ref(),
             &self.chance,
         );
+        if manner.kept {
+            Preference::strip(request.headers_mut());
+        }
+        if keep_now {
+            return self.keep(agent, &route, request, &manner).await;
+        }
+        let sketch = manner
+            .kept
+            .then(|| Sketch::of(&mut request, &route, &self.room));
+        let known = Arc::clone(&route);
         let runs =
             (route.proxy.on_disconnect == Some(OnDisconnect::Continue)).then(|| self.runs.clone());
-        let (response, lease) = match &runs {
+        let answered = match &runs {
             None => {
-                self.exchange(agent, route, request, bounds, wish, place)
-                    .await?
+                self.exchange(agent, route, request, bounds, wish, place, patience)
+                    .await
             }
             Some(runs) => {
                 let (this, name) = (Arc::clone(self), agent.to_owned());
                 let exchange = async move {
                     let answered = this
-                        .exchange(&name, route, request, bounds, wish, place)
+                        .exchange(&name, route, request, bounds, wish, place, patience)
                         .await;
-                    answered.map_err(|refusal| refusal.about(""))
+                    answered.map_err(|(refusal, unsent)| (refusal.about(""), unsent))
                 };
                 let answered = runs.carry(exchange, limits).await;
                 let cut = || Refusal::Failed {
@@ -269,9 +299,22 @@ impl Proxy {
                 };
                 answered
                     .ok_or_else(cut)?
-                    .map_err(|refusal| refusal.about(agent))?
+                    .map_err(|(refusal, unsent)| (refusal.about(agent), unsent))
             }
         };
+        let (response, lease) = match answered {
+            Ok(answered) => answered,
+            Err((refusal, unsent)) => {
+                let failed = Unanswered {
+                    refusal,
+                    unsent,
+                    sketch,
+                };
+                return self.keep_failed(agent, &known, failed, &manner).await;
+            }
+        };
+        // What was copied of the request is of no use any more.
+        drop(sketch);
         let answer = Answer {
             response,
             lease,
@@ -280,6 +323,26 @@ impl Proxy {
         };
         self.pass_on(agent, host.as_ref(), upgrade, answer, account)
             .map_err(|reason| Refusal::BadAnswer { agent, reason })
+    }
+
+    /// A route with a ready endpoint, and a place among the agent's requests.
+    async fn place<'a>(
+        &self,
+        agent: &'a str,
+        patience: Duration,
+    ) -> Result<(Arc<Route>, Option<Place>), Refusal<'a>> {
+        let route = self.waiting.find(&self.endpoints, agent, patience).await?;
+        let limit = route.proxy.max_in_flight.unwrap_or(0);
+        if limit == 0 {
+            return Ok((route, None));
+        }
+        let waits = route.figures.waits();
+        let place = self.gates.enter(agent, limit, patience).await;
+        drop(waits);
+        // It may have waited for a while.
+        let route = self.waiting.find(&self.endpoints, agent, patience).await?;
+        let place = place.map_err(|Full| Refusal::Full { agent })?;
+        Ok((route, Some(place)))
     }
 
     /// Sends a request to the agent, and once more to its next instance when nothing was sent.
@@ -291,7 +354,8 @@ impl Proxy {
         bounds: Bounds,
         wish: Wish,
         place: Option<Place>,
-    ) -> Result<(Response<Incoming>, Lease), Refusal<'a>> {
+        patience: Duration,
+    ) -> Result<(Response<Incoming>, Lease), (Refusal<'a>, Option<Request<RequestBody>>)> {
         let mut moved_on = false;
         loop {
             match forward(&route, request, &bounds, &wish, &self.chance).await {
@@ -304,11 +368,14 @@ impl Proxy {
                     if !moved_on && self.waiting.moves_on(&self.endpoints, agent, &route).await =>
                 {
                     tracing::debug!(agent, error = %failed, "nothing was sent; asking the next instance");
-                    route = self.waiting.find(&self.endpoints, agent).await?;
+                    route = match self.waiting.find(&self.endpoints, agent, patience).await {
+                        Ok(route) => route,
+                        Err(refusal) => return Err((refusal, Some(unsent))),
+                    };
                     request = unsent;
                     moved_on = true;
                 }
-                Err((failed, _)) => return Err(Refusal::Failed { agent, failed }),
+                Err((failed, unsent)) => return Err((Refusal::Failed { agent, failed }, unsent)),
             }
         }
     }

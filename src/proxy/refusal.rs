@@ -12,10 +12,12 @@ use http::{Method, Response, StatusCode, Version};
 use super::body::ProxyBody;
 use super::forward::Failed;
 use super::framing::Ambiguous;
+use super::keep::{Kept, private};
 use super::patience::BodyError;
 use super::pool::ConnectError;
 use super::{grpc, h2c};
 use crate::endpoints::Route;
+use crate::journal::{Bound, JournalError};
 use crate::problem::{MEDIA_TYPE, Problem};
 
 /// How much of a name that is none is said back.
@@ -38,6 +40,18 @@ pub(super) enum Refusal<'a> {
     Full { agent: &'a str },
     /// The exchange with it failed.
     Failed { agent: &'a str, failed: Failed },
+    /// It was sent and not answered, and may not be sent again by itself; kept as such, if it could be.
+    Lost {
+        agent: &'a str,
+        failed: Failed,
+        kept: Option<Kept>,
+    },
+    /// It would have been kept, and is too long for that.
+    TooLong { agent: &'a str, limit: u64 },
+    /// It would have been kept, and its body broke off.
+    Upload { agent: &'a str, cause: BodyError },
+    /// It would have been kept, and could not be.
+    NotKept { agent: &'a str, error: JournalError },
     /// Its answer cannot be passed on.
     BadAnswer {
         agent: &'a str,
@@ -56,8 +70,34 @@ impl Refusal<'_> {
             Self::Crowded { .. } => Refusal::Crowded { agent },
             Self::Full { .. } => Refusal::Full { agent },
             Self::Failed { failed, .. } => Refusal::Failed { agent, failed },
+            Self::Lost { failed, kept, .. } => Refusal::Lost {
+                agent,
+                failed,
+                kept,
+            },
+            Self::TooLong { limit, .. } => Refusal::TooLong { agent, limit },
+            Self::Upload { cause, .. } => Refusal::Upload { agent, cause },
+            Self::NotKept { error, .. } => Refusal::NotKept { agent, error },
             Self::BadAnswer { reason, .. } => Refusal::BadAnswer { agent, reason },
         }
+    }
+
+    /// Whether nothing of the request was sent and it may be answered later.
+    pub(super) fn passes(&self) -> bool {
+        matches!(
+            self,
+            Self::NotReady { .. }
+                | Self::Crowded { .. }
+                | Self::Full { .. }
+                | Self::Failed {
+                    failed: Failed::NoEndpoint
+                        | Failed::Open(_)
+                        | Failed::Connect { .. }
+                        | Failed::Closed { .. }
+                        | Failed::Refused { .. },
+                    ..
+                }
+        )
     }
 
     /// What is said of it.
@@ -109,6 +149,29 @@ impl Refusal<'_> {
             )
             .about(agent),
             Self::Failed { agent, failed } => exchange(agent, failed),
+            Self::Lost { agent, failed, kept } => {
+                let mut problem = exchange(agent, failed);
+                problem.detail.push_str(&match kept {
+                    Some(kept) => format!(
+                        "; it is kept as request {id}, whose end is unknown, and was not sent again: `agentainer requests replay {agent} {id}` does so",
+                        id = kept.id
+                    ),
+                    None => "; it is not kept: not all of it had come, it is too long, or the journal took nothing".to_owned(),
+                });
+                problem
+            }
+            Self::TooLong { agent, limit } => Problem::new(
+                413,
+                "body-too-long",
+                "The request is too long to be kept",
+                format!("agent '{agent}' cannot answer now, and a request of more than {limit} bytes is not kept for it (persistence.maxBody); see `agentainer describe {agent}`"),
+            )
+            .about(agent),
+            Self::Upload { agent, cause } => {
+                let (status, word, detail) = broken_upload(agent, cause);
+                Problem::new(status, word, "The request did not arrive whole", detail).about(agent)
+            }
+            Self::NotKept { agent, error } => not_kept(agent, error),
             Self::BadAnswer { agent, reason } => Problem::new(
                 502,
                 "bad-answer",
@@ -127,6 +190,7 @@ impl Refusal<'_> {
                 failed: Failed::Open(left),
                 ..
             } => Some(left.as_secs() + 1),
+            Self::NotKept { .. } => Some(5),
             Self::Crowded { .. }
             | Self::Full { .. }
             | Self::Failed {
@@ -164,6 +228,13 @@ impl Refusal<'_> {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Self::Lost {
+            kept: Some(kept), ..
+        } = self
+        {
+            private(headers);
+            headers.insert(LOCATION, kept.location.clone());
+        }
         if let Some(seconds) = self.retry_after() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -288,6 +359,43 @@ fn broken_upload(agent: &str, cause: &BodyError) -> (u16, &'static str, String) 
     };
     let detail = format!("the request's body for agent '{agent}' did not arrive whole: {cause}");
     (status, word, detail)
+}
+
+/// Why a request that cannot be answered now is not kept either.
+fn not_kept(agent: &str, error: &JournalError) -> Problem {
+    let list = format!("`agentainer requests list {agent}`");
+    let (status, word, cause) = match error {
+        JournalError::Full(Bound::Queue) => (
+            429,
+            "queue-full",
+            format!("as many requests wait for it as may (persistence.maxQueue); see {list}"),
+        ),
+        JournalError::Full(Bound::Bytes) => (
+            429,
+            "queue-full",
+            format!(
+                "the requests that wait for it are as long as they may be together (persistence.maxBytes); see {list}"
+            ),
+        ),
+        JournalError::Full(Bound::Memory) => (
+            503,
+            "journal-full",
+            format!("the journal is full (--journal-memory); see {list}"),
+        ),
+        JournalError::NotDurable(_) => (
+            503,
+            "durability-unavailable",
+            format!("{error}, or serve with --durability=memory"),
+        ),
+        _ => (503, "journal-unavailable", error.to_string()),
+    };
+    Problem::new(
+        status,
+        word,
+        "The request cannot be kept",
+        format!("agent '{agent}' cannot answer now, and the request is not kept: {cause}"),
+    )
+    .about(agent)
 }
 
 /// What was wrong with the request's own body, when that was it.

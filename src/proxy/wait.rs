@@ -28,7 +28,7 @@ impl Waiting {
         }
     }
 
-    /// The agent's route, as soon as one endpoint is ready.
+    /// The agent's route, as soon as one endpoint is ready, at most so long from now.
     ///
     /// # Errors
     /// [`Refusal`]: there is no such agent, or it is not ready and not worth waiting for (any longer).
@@ -36,6 +36,7 @@ impl Waiting {
         &self,
         endpoints: &Endpoints,
         agent: &'a str,
+        patience: Duration,
     ) -> Result<Arc<Route>, Refusal<'a>> {
         let route = look(endpoints, agent)?;
         if has(&route, EndpointState::Ready) {
@@ -49,7 +50,7 @@ impl Waiting {
         };
         let _waits = route.figures.waits();
         let mut changes = endpoints.changes();
-        let until = Instant::now() + self.hold;
+        let until = Instant::now() + patience;
         loop {
             changes.mark_unchanged();
             let route = look(endpoints, agent)?;
@@ -95,7 +96,11 @@ async fn changed(changes: &mut watch::Receiver<u64>, until: Instant) -> bool {
     )
 }
 
-fn look<'a>(endpoints: &Endpoints, agent: &'a str) -> Result<Arc<Route>, Refusal<'a>> {
+/// The agent's route as it is.
+///
+/// # Errors
+/// [`Refusal::Unknown`].
+pub(super) fn look<'a>(endpoints: &Endpoints, agent: &'a str) -> Result<Arc<Route>, Refusal<'a>> {
     endpoints
         .table()
         .routes
@@ -109,6 +114,6 @@ fn expected(route: &Route) -> bool {
     route.starting || has(route, EndpointState::Starting)
 }
 
-fn has(route: &Route, wanted: EndpointState) -> bool {
+pub(super) fn has(route: &Route, wanted: EndpointState) -> bool {
     route.endpoints.iter().any(|(_, state)| *state == wanted)
 }

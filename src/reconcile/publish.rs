@@ -69,6 +69,7 @@ impl Reconcile {
             departed: departed.collect(),
             explanation: ready.map_or_else(String::new, |ready| ready.message.clone()),
             proxy,
+            persistence: agent.and_then(|agent| agent.spec.persistence.clone()),
         };
         self.parts.endpoints.publish(name, publication, now);
     }

@@ -80,7 +80,12 @@ pub(super) fn store(
         };
         namers.note(&name, snapshot.get(&name).map(|agent| &**agent));
         if let Some(agent) = snapshot.get(&name).filter(|_| before.is_none()) {
-            endpoints.announce(&name, &agent.metadata.uid, &agent.spec.proxy);
+            endpoints.announce(
+                &name,
+                &agent.metadata.uid,
+                &agent.spec.proxy,
+                agent.spec.persistence.as_ref(),
+            );
         }
         // What the leader drains gets nothing new from here on.
         heard(&name);

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod apply;
 pub mod connection;
 pub mod recover;
+pub mod requests;
 pub mod rollout;
 
 use schemars::JsonSchema;
@@ -14,6 +15,9 @@ pub use self::apply::{ApplyAgent, ApplyOutcome, ApplyRequest, ApplyResponse, App
 pub use self::connection::{Listener, Via};
 pub use self::recover::{
     RecoverOutcome, RecoverRequest, RecoverResponse, RecoverResult, RecoverSource,
+};
+pub use self::requests::{
+    AdmittedBody, HeaderField, KeptAnswer, RequestCount, RequestItem, RequestListBody, ResultBody,
 };
 pub use self::rollout::{HistoryBody, HistoryEntry, RolloutBody};
 use crate::agent::{Agent, Condition, EventRecord, ResourceVersion};

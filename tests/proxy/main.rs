@@ -17,8 +17,11 @@ mod failures;
 mod framing;
 mod front;
 mod h2c;
+mod kept;
 mod limits;
 mod load;
+#[path = "../common/redis_child.rs"]
+mod redis_child;
 mod rig;
 mod seen;
 mod streams;

@@ -47,15 +47,25 @@ impl Rig {
     }
 
     pub fn with(hold: Duration, limits: Limits) -> Self {
-        Self::of(hold, limits, None)
+        Self::of(hold, limits, None, |proxy| proxy)
     }
 
     /// One that tells of each request.
     pub fn logged(hold: Duration, limits: Limits, log: &Arc<AccessLog>) -> Self {
-        Self::of(hold, limits, Some(Arc::clone(log)))
+        Self::of(hold, limits, Some(Arc::clone(log)), |proxy| proxy)
     }
 
-    fn of(hold: Duration, limits: Limits, access_log: Option<Arc<AccessLog>>) -> Self {
+    /// One with more done to its proxy.
+    pub fn built(hold: Duration, limits: Limits, more: impl FnOnce(Proxy) -> Proxy) -> Self {
+        Self::of(hold, limits, None, more)
+    }
+
+    fn of(
+        hold: Duration,
+        limits: Limits,
+        access_log: Option<Arc<AccessLog>>,
+        more: impl FnOnce(Proxy) -> Proxy,
+    ) -> Self {
         let endpoints = Arc::new(Endpoints::default());
         let ours = |value: &HeaderValue| value == "Bearer ours";
         let settings = Settings {
@@ -64,7 +74,8 @@ impl Rig {
             access_log,
             ..Settings::default()
         };
-        let proxy = Arc::new(Proxy::new(Arc::clone(&endpoints), Arc::new(ours), settings));
+        let proxy = Proxy::new(Arc::clone(&endpoints), Arc::new(ours), settings);
+        let proxy = Arc::new(more(proxy));
         let front = Front::new(
             Arc::clone(&proxy),
             tower::service_fn(router as fn(_) -> _),
@@ -102,6 +113,7 @@ impl Rig {
             explanation: String::new(),
             starting: false,
             proxy: spec::Proxy::default(),
+            persistence: None,
         };
         change(&mut publication);
         let name = AgentName::new(agent).unwrap();

@@ -189,6 +189,7 @@ fn two_for_one_place_that_serve_beyond_the_surge_are_found() {
             explanation: String::new(),
             starting: false,
             proxy: Default::default(),
+            persistence: None,
         };
         let table = server(&world, 1).table.clone();
         table.publish(&name("users"), publication, clock::now());

@@ -1,6 +1,6 @@
-//! What `spec.proxy` means and may not mean, beyond its form.
+//! What `spec.proxy` and `spec.persistence` mean and may not mean, beyond their form.
 
-use super::super::spec::{Balance, Proxy, Session};
+use super::super::spec::{Balance, Order, Persistence, Proxy, Session};
 use super::{FieldError, FieldPath};
 
 /// Every error of it.
@@ -48,6 +48,54 @@ pub(super) fn rules(proxy: &Proxy) -> Vec<FieldError> {
                     .help("`failures: 0` turns the breaker off"),
             );
         }
+    }
+    found
+}
+
+/// Every error of what is said of keeping requests.
+pub(super) fn keeping(persistence: &Persistence) -> Vec<FieldError> {
+    let mut found = Vec::new();
+    let at = FieldPath::of("persistence");
+    for method in &persistence.methods {
+        let never = ["CONNECT", "TRACE"]
+            .iter()
+            .any(|one| method.eq_ignore_ascii_case(one));
+        if never || method.is_empty() || !is_token(method) {
+            found.push(
+                FieldError::new(at.key("methods"), format!("'{method}' cannot be kept"))
+                    .help("name methods such as POST, PUT, PATCH and DELETE"),
+            );
+        }
+    }
+    if persistence.ttl.millis == 0 {
+        found.push(
+            FieldError::new(at.key("ttl"), "must be more than 0s")
+                .help("`mode: off` keeps nothing"),
+        );
+    }
+    if persistence.concurrency == 0 {
+        found.push(FieldError::new(at.key("concurrency"), "must be 1 or more"));
+    }
+    if persistence.order == Order::Strict
+        && persistence.concurrency > 1
+        && persistence.concurrency != Persistence::default().concurrency
+    {
+        found.push(
+            FieldError::new(
+                at.key("concurrency"),
+                "means nothing with `order: strict`, which is one at a time",
+            )
+            .help("leave it out, or set it to 1"),
+        );
+    }
+    if persistence.max_body.bytes > persistence.max_bytes.bytes {
+        found.push(
+            FieldError::new(
+                at.key("maxBody"),
+                "is more than maxBytes, so that the longest could never wait",
+            )
+            .help("raise maxBytes, or lower maxBody"),
+        );
     }
     found
 }

@@ -8,24 +8,24 @@ use serde_json::{Map, Value};
 use super::super::sparse;
 use super::{FieldError, FieldPath};
 
-/// A field, what it would do, and the value (as JSON) that is what happens today, if there is one.
-pub(in crate::agent) const TABLE: [(&str, &str, Option<&str>); 13] = [
-    ("persistence.mode", KEEPING, Some("\"off\"")),
-    ("persistence.methods", KEEPING, None),
-    ("persistence.ttl", KEEPING, None),
-    ("persistence.maxRetries", KEEPING, None),
-    ("persistence.maxQueue", KEEPING, None),
-    ("persistence.maxBody", KEEPING, None),
-    ("persistence.maxBytes", KEEPING, None),
-    ("persistence.order", KEEPING, None),
-    ("persistence.concurrency", KEEPING, None),
-    ("persistence.replayUnsafe", KEEPING, Some("false")),
-    ("persistence.retryRefusals", KEEPING, Some("false")),
-    ("persistence.resumable", KEEPING, Some("false")),
-    ("persistence.callbacks", KEEPING, None),
+/// A field, what it would do, and the values (as JSON) that are what happens today.
+pub(in crate::agent) const TABLE: [(&str, &str, &[&str]); 3] = [
+    (
+        "persistence.mode",
+        "keeping requests before they are forwarded",
+        &["\"auto\"", "\"off\""],
+    ),
+    (
+        "persistence.resumable",
+        "streams that can be resumed",
+        &["false"],
+    ),
+    (
+        "persistence.callbacks",
+        "callbacks",
+        &["{}", "{\"hosts\":[]}"],
+    ),
 ];
-
-const KEEPING: &str = "keeping requests";
 
 /// The fields of a sparse spec, or of a merge patch of one, that ask for what is not built yet.
 pub fn not_yet(spec: &Map<String, Value>) -> Vec<FieldError> {
@@ -33,19 +33,10 @@ pub fn not_yet(spec: &Map<String, Value>) -> Vec<FieldError> {
     for (path, what, today) in TABLE {
         if let Some(value) = sparse::at(spec, path)
             && !value.is_null()
-            && !today.is_some_and(|today| same(value, today))
+            && !today.iter().any(|today| same(value, today))
         {
             found.push(refusal(path, what));
         }
-    }
-    // `persistence: {}` asks for its default mode.
-    if let Some(Value::Object(fields)) = spec.get("persistence")
-        && !fields.contains_key("mode")
-        && found
-            .iter()
-            .all(|error| error.path.first_key() != Some("persistence"))
-    {
-        found.push(refusal("persistence", KEEPING));
     }
     found
 }

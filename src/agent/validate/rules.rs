@@ -76,6 +76,9 @@ pub(super) fn of(name: Option<&AgentName>, spec: &AgentSpec, origin: Origin) -> 
     found.strategy(spec);
     found.dependencies(name, spec);
     found.0.extend(data_path::rules(&spec.proxy));
+    if let Some(persistence) = &spec.persistence {
+        found.0.extend(data_path::keeping(persistence));
+    }
     found.0
 }
 

@@ -88,10 +88,9 @@ fn law_7_capabilities_that_reach_the_host_are_refused() {
 #[test]
 fn what_is_not_built_is_refused_with_not_yet_and_todays_behaviour_is_not() {
     for bad in [
-        json!({"persistence": {}}),
-        json!({"persistence": {"mode": "auto"}}),
-        json!({"persistence": {"ttl": "1h", "mode": "off"}}),
-        json!({"persistence": {"callbacks": {"hosts": []}}}),
+        json!({"persistence": {"mode": "always"}}),
+        json!({"persistence": {"resumable": true}}),
+        json!({"persistence": {"callbacks": {"hosts": ["example.org"]}}}),
     ] {
         assert!(one(bad).contains("not yet"));
     }
@@ -99,7 +98,7 @@ fn what_is_not_built_is_refused_with_not_yet_and_todays_behaviour_is_not() {
         "strategy": {"rollback": true, "type": "rolling", "maxSurge": 1, "progressDeadline": "2m"},
         "restart": {"maxRetries": 3, "policy": "on-failure"},
         "healthCheck": {"restartOnStatus": true},
-        "persistence": {"mode": "off"},
+        "persistence": {"mode": "auto", "methods": ["POST"], "ttl": "1h", "maxRetries": 0, "maxQueue": 5, "maxBody": "1Ki", "maxBytes": "1Mi", "order": "strict", "concurrency": 1, "replayUnsafe": true, "retryRefusals": true, "resumable": false, "callbacks": {"hosts": []}},
         "proxy": {"protocol": "h2c", "balance": "round-robin", "breaker": {}, "timeouts": {"connect": "1s", "firstByte": "30s", "idle": "1m", "total": "0s"}, "retries": 1, "maxInFlight": 3, "onDisconnect": "continue"},
     }));
 }

@@ -58,6 +58,7 @@ macro_rules! content {
     };
 }
 
+mod requests;
 mod rollout;
 mod server;
 
@@ -105,6 +106,7 @@ pub(super) fn operations() -> impl Iterator<Item = &'static Operation> {
         .iter()
         .chain(OPERATIONS)
         .chain(rollout::OPERATIONS)
+        .chain(requests::OPERATIONS)
 }
 
 static OPERATIONS: &[Operation] = &[

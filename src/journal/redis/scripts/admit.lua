@@ -3,7 +3,7 @@
 -- Answers 'ok', or 'queue', 'bytes' or 'memory' for the bound that it would go over.
 local id, uid, agent, state, head, bytes = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 if redis.call('EXISTS', record(id)) == 1 then return 'ok' end
-local size = #head + #bytes + 512
+local size = #head + #bytes + 1024
 local counts = redis.call('HMGET', of('counts', uid), 'pending', 'claimed', 'retrying', 'bytes')
 local held = tonumber(counts[1] or '0') + tonumber(counts[2] or '0') + tonumber(counts[3] or '0')
 if state == 'pending' then
