@@ -5,21 +5,40 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::Path;
+use axum::extract::{FromRequestParts, Path};
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 
-use super::Call;
+use super::ApiState;
+use super::query::Query;
 use super::refusal::{Answer, Refusal};
 use super::requests::{answer, result};
 use crate::journal::{Capability, Record, RecordId};
+
+/// A request of somebody who need not be anybody we know.
+pub(super) struct Visit {
+    api: ApiState,
+    query: Query,
+}
+
+impl FromRequestParts<ApiState> for Visit {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &ApiState) -> Answer<Self> {
+        Ok(Self {
+            api: api.clone(),
+            query: parts.extensions.get::<Query>().cloned().unwrap_or_default(),
+        })
+    }
+}
 
 /// The longest that `wait` waits, in seconds.
 const LONGEST: u64 = 60;
 
 /// `GET /results/{capability}`; `wait=30` waits for so long for it to be settled.
-pub(super) async fn get(call: Call, Path(capability): Path<String>) -> Answer<Response> {
+pub(super) async fn get(call: Visit, Path(capability): Path<String>) -> Answer<Response> {
     let mut record = opened(&call, &capability).await?;
     if let Some(seconds) = call.query.number("wait")? {
         let (journal, news) = call.api.requests()?;
@@ -37,7 +56,7 @@ pub(super) async fn get(call: Call, Path(capability): Path<String>) -> Answer<Re
 }
 
 /// `GET /results/{capability}/answer`: the agent's answer as it was, 409 while there is none.
-pub(super) async fn answered(call: Call, Path(capability): Path<String>) -> Answer<Response> {
+pub(super) async fn answered(call: Visit, Path(capability): Path<String>) -> Answer<Response> {
     let record = opened(&call, &capability).await?;
     let Some(head) = &record.answer else {
         let state = record.standing.state;
@@ -70,7 +89,7 @@ pub(super) async fn answered(call: Call, Path(capability): Path<String>) -> Answ
 }
 
 /// `DELETE /results/{capability}`: it is not wanted any more.
-pub(super) async fn cancel(call: Call, Path(capability): Path<String>) -> Answer<Response> {
+pub(super) async fn cancel(call: Visit, Path(capability): Path<String>) -> Answer<Response> {
     let record = opened(&call, &capability).await?;
     let (journal, news) = call.api.requests()?;
     journal
@@ -81,7 +100,7 @@ pub(super) async fn cancel(call: Call, Path(capability): Path<String>) -> Answer
     Ok(private(Json(result(&record, None)).into_response()))
 }
 
-async fn opened(call: &Call, capability: &str) -> Answer<Record> {
+async fn opened(call: &Visit, capability: &str) -> Answer<Record> {
     let (journal, _) = call.api.requests()?;
     let parts = capability.split_once('.');
     let found = match parts.and_then(|(id, secret)| Some((RecordId::parse(id)?, secret))) {

@@ -18,6 +18,7 @@ use super::health::{HealthArgs, VersionArgs};
 use super::lifecycle::{ActArgs, ScaleArgs, StopArgs};
 use super::logs::LogsArgs;
 use super::recover::RecoverArgs;
+use super::requests::RequestsArgs;
 use super::rollout::RolloutArgs;
 use super::schema::SchemaArgs;
 use super::token::TokenArgs;
@@ -150,6 +151,7 @@ pub enum ClientCommand {
     Resume(ActArgs),
     Scale(ScaleArgs),
     Rollout(RolloutArgs),
+    Requests(RequestsArgs),
     Delete(DeleteArgs),
     /// The same as delete.
     #[command(visible_alias = "rm")]

@@ -43,6 +43,7 @@ mod output;
 mod patience;
 mod progress;
 mod recover;
+mod requests;
 mod rollout;
 mod schema;
 mod text;
@@ -174,6 +175,7 @@ async fn dispatch(global: Global, command: ClientCommand) -> Result<(), Failure>
             delete::run(context, args).await
         }
         ClientCommand::Rollout(args) => rollout::run(context, args).await,
+        ClientCommand::Requests(args) => requests::run(context, args).await,
         ClientCommand::Validate(args) => validate::run(context, args),
         ClientCommand::Schema(args) => schema::run(context, args),
         ClientCommand::Recover(args) => recover::run(context, args).await,

@@ -32,6 +32,7 @@ fn publication(endpoints: Vec<PublishedEndpoint>) -> Publication {
         explanation: String::new(),
         starting: false,
         proxy: crate::agent::spec::Proxy::default(),
+        persistence: None,
     }
 }
 

@@ -76,6 +76,7 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
         first_byte: timeouts.first_byte.duration(),
         deadline,
         progress: None,
+        patience: Duration::ZERO,
     };
     let limits = Limits {
         idle: timeouts.idle.duration(),

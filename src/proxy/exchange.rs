@@ -1,6 +1,7 @@
 //! A client's request made ready for its agent, with the limits that the agent's spec sets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{self, Authority, PathAndQuery, Scheme};
@@ -102,6 +103,7 @@ impl Exchange {
             first_byte,
             deadline,
             progress,
+            patience: Duration::ZERO,
         };
         Self {
             request,

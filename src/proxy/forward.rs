@@ -38,6 +38,8 @@ pub(super) struct Bounds {
     pub(super) deadline: Option<Instant>,
     /// When the last piece of the request was sent.
     pub(super) progress: Option<Progress>,
+    /// How long another instance is waited for when nothing could be sent to this one.
+    pub(super) patience: Duration,
 }
 
 /// Why there is no answer.

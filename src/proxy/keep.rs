@@ -150,10 +150,11 @@ impl Proxy {
             Some(body) => {
                 let draft = Draft::of(&sketch.head);
                 let kept = keeping.unanswered(agent, route, draft, body).await;
-                kept.inspect_err(|error| {
-                    tracing::debug!(agent, %error, "a request without an answer is not kept");
-                })
-                .ok()
+                kept.map(Box::new)
+                    .inspect_err(|error| {
+                        tracing::debug!(agent, %error, "a request without an answer is not kept");
+                    })
+                    .ok()
             }
             None => None,
         };

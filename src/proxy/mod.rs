@@ -254,7 +254,7 @@ impl Proxy {
         };
         let Exchange {
             mut request,
-            bounds,
+            mut bounds,
             limits,
             wish,
             host,
@@ -267,6 +267,7 @@ impl Proxy {
             self.is_our_token.as_ref(),
             &self.chance,
         );
+        bounds.patience = patience;
         if manner.kept {
             Preference::strip(request.headers_mut());
         }
@@ -281,14 +282,14 @@ impl Proxy {
             (route.proxy.on_disconnect == Some(OnDisconnect::Continue)).then(|| self.runs.clone());
         let answered = match &runs {
             None => {
-                self.exchange(agent, route, request, bounds, wish, place, patience)
+                self.exchange(agent, route, request, bounds, wish, place)
                     .await
             }
             Some(runs) => {
                 let (this, name) = (Arc::clone(self), agent.to_owned());
                 let exchange = async move {
                     let answered = this
-                        .exchange(&name, route, request, bounds, wish, place, patience)
+                        .exchange(&name, route, request, bounds, wish, place)
                         .await;
                     answered.map_err(|(refusal, unsent)| (refusal.about(""), unsent))
                 };
@@ -354,7 +355,6 @@ impl Proxy {
         bounds: Bounds,
         wish: Wish,
         place: Option<Place>,
-        patience: Duration,
     ) -> Result<(Response<Incoming>, Lease), (Refusal<'a>, Option<Request<RequestBody>>)> {
         let mut moved_on = false;
         loop {
@@ -368,7 +368,11 @@ impl Proxy {
                     if !moved_on && self.waiting.moves_on(&self.endpoints, agent, &route).await =>
                 {
                     tracing::debug!(agent, error = %failed, "nothing was sent; asking the next instance");
-                    route = match self.waiting.find(&self.endpoints, agent, patience).await {
+                    route = match self
+                        .waiting
+                        .find(&self.endpoints, agent, bounds.patience)
+                        .await
+                    {
                         Ok(route) => route,
                         Err(refusal) => return Err((refusal, Some(unsent))),
                     };

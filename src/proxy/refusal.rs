@@ -44,7 +44,7 @@ pub(super) enum Refusal<'a> {
     Lost {
         agent: &'a str,
         failed: Failed,
-        kept: Option<Kept>,
+        kept: Option<Box<Kept>>,
     },
     /// It would have been kept, and is too long for that.
     TooLong { agent: &'a str, limit: u64 },

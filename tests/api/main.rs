@@ -27,6 +27,7 @@ mod openapi;
 mod over_redis;
 mod properties;
 mod recover;
+mod requests;
 mod roles;
 mod rollout;
 mod watch;

@@ -24,6 +24,7 @@ mod process;
 mod recover;
 mod recycling;
 mod redis_outages;
+mod requests;
 mod rollouts;
 mod server;
 mod tls;

@@ -1,0 +1,214 @@
+//! Requests to an agent that cannot answer: kept by the real server in its real Redis, delivered by it or by the next.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::server::{Server, docker, pause};
+use crate::web::{Answer, curl};
+
+const BODY: &str = "body of \u{1}\u{2} and \u{e9} bytes";
+
+fn post(server: &Server, target: &str, headers: &[&str]) -> Option<Answer> {
+    let url = server.url(target);
+    let mut args = vec!["-X", "POST", "--data-binary", BODY];
+    for header in headers {
+        args.extend(["-H", header]);
+    }
+    args.push(&url);
+    curl(&args)
+}
+
+fn accepted(answer: Option<Answer>) -> String {
+    let answer = answer.expect("the server answers");
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    location(&answer).expect("an address")
+}
+
+fn location(answer: &Answer) -> Option<String> {
+    let mut lines = answer.head.lines();
+    let line = lines.find_map(|line| line.strip_prefix("location: "))?;
+    Some(line.trim().to_owned())
+}
+
+fn capability(address: &str) -> &str {
+    address.rsplit('.').next().unwrap()
+}
+
+fn result(address: &str) -> Value {
+    curl(&[address]).map_or(Value::Null, |answer| answer.json())
+}
+
+fn settled(server: &Server, address: &str) -> Value {
+    let mut last = Value::Null;
+    server.eventually("the request is settled", |_| {
+        last = result(&format!("{address}?wait=5"));
+        let status = last["status"].as_str().unwrap_or_default();
+        !["pending", "claimed", "retrying", ""].contains(&status)
+    });
+    last
+}
+
+/// What the agent says that it got.
+fn echoed(result: &Value) -> Value {
+    let body = result["answer"]["body"].as_str().unwrap_or_default();
+    serde_json::from_str(body).unwrap_or_else(|_| panic!("no echo: {result}"))
+}
+
+fn digest() -> String {
+    let digest = Sha256::digest(BODY.as_bytes());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_request_to_a_stopped_agent_is_answered_when_it_runs_again() {
+    let server = Server::start();
+    server.apply("agents: [{name: sleeper, image: hello}]");
+    server.ok(&["stop", "sleeper", "--wait"]);
+    let headers = ["X-Odd: a", "X-Odd: b", "Content-Type: application/x-odd"];
+    let address = accepted(post(&server, "/agent/sleeper/echo?q=%20&q=2", &headers));
+    assert_eq!(result(&address)["status"], "pending");
+    let listed = server.ok(&["requests", "list", "sleeper"]);
+    assert!(listed.contains("pending"), "{listed}");
+    assert!(!listed.contains(capability(&address)), "{listed}");
+
+    server.ok(&["start", "sleeper"]);
+    let result = settled(&server, &address);
+    assert_eq!(result["status"], "completed", "{result}");
+    let got = echoed(&result);
+    assert_eq!(
+        (&got["method"], &got["path"]),
+        (&json!("POST"), &json!("/echo"))
+    );
+    assert_eq!(got["query"], "q=%20&q=2");
+    assert_eq!(got["body"]["sha256"], digest(), "{got}");
+    let headers = got["headers"].as_array().unwrap();
+    let odd: Vec<&Value> = headers.iter().filter(|field| field[0] == "x-odd").collect();
+    assert_eq!(odd, [&json!(["x-odd", "a"]), &json!(["x-odd", "b"])]);
+    let log = server.log_of("");
+    assert!(!log.contains(capability(&address)), "the log opens nothing");
+
+    let id = result["id"].as_str().unwrap();
+    let shown = server.ok(&["requests", "show", "sleeper", id]);
+    assert!(shown.contains("Status:    completed"), "{shown}");
+    let again = server.cli(&["requests", "replay", "sleeper", id]);
+    assert_eq!(
+        again.status.code(),
+        Some(1),
+        "what is completed is not repeated"
+    );
+    server.ok(&["requests", "clear", "sleeper"]);
+    assert_eq!(curl(&[&address]).unwrap().status, 404);
+}
+
+#[test]
+fn law_2_what_was_accepted_survives_a_killed_server_and_a_killed_redis() {
+    let mut server = Server::start();
+    server.apply("agents: [{name: keeper, image: hello}]");
+    server.ok(&["stop", "keeper", "--wait"]);
+    let addresses: Vec<String> = (0..30)
+        .map(|n| accepted(post(&server, &format!("/agent/keeper/echo?n={n}"), &[])))
+        .collect();
+    server.kill();
+    let pid = std::fs::read_to_string(server.data_dir().join("control-redis/data/redis.pid"));
+    let killed = Command::new("kill")
+        .args(["-9", pid.unwrap().trim()])
+        .status();
+    assert!(killed.unwrap().success());
+    server.launch();
+    server.ok(&["start", "keeper"]);
+    for (n, address) in addresses.iter().enumerate() {
+        let result = settled(&server, address);
+        assert_eq!(result["status"], "completed", "{result}");
+        assert_eq!(echoed(&result)["query"], format!("n={n}"));
+        assert_eq!(result["attempts"], 1, "once: {result}");
+    }
+}
+
+/// The original's own test: requests all the while, and the agent is killed and started again.
+fn a_hundred_while_the_agent_is_killed(name: &str, keyed: bool) -> BTreeMap<String, u32> {
+    let server = Server::start();
+    server.apply(&format!("agents: [{{name: {name}, image: hello}}]"));
+    let kills = |n: usize| n == 20 || n == 60;
+    let slow = |n: usize| n.is_multiple_of(4);
+    let mut ends: BTreeMap<String, u32> = BTreeMap::new();
+    let (sent, answers) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let mut clients = Vec::new();
+        for n in 0..100 {
+            if kills(n) {
+                let id = server.containers(name)[0].clone();
+                docker(&["kill", "-s", "KILL", &id]);
+            }
+            let (server, sent) = (&server, sent.clone());
+            clients.push(scope.spawn(move || {
+                let key = format!("Idempotency-Key: \"key-{n}\"");
+                let odd = format!("X-Odd: {n}");
+                let mut headers = vec!["X-Odd: a", odd.as_str()];
+                headers.extend(keyed.then_some(key.as_str()));
+                // Some take long enough to be in flight when it is killed.
+                let what = if slow(n) { "slow" } else { "echo" };
+                let target = format!("/agent/{name}/{what}?ms=300&n={n}&n=%20");
+                let _ = sent.send((n, post(server, &target, &headers)));
+            }));
+            pause();
+        }
+        for client in clients {
+            client.join().unwrap();
+        }
+    });
+    drop(sent);
+    for (n, answer) in answers {
+        let answer = answer.unwrap_or_else(|| panic!("request {n} had no answer at all"));
+        let end = match (answer.status, location(&answer)) {
+            (200, _) => {
+                if !slow(n) {
+                    assert_eq!(answer.json()["query"], format!("ms=300&n={n}&n=%20"));
+                }
+                "answered".to_owned()
+            }
+            (202 | 502 | 504, Some(address)) => {
+                let result = settled(&server, &address);
+                let end = result["status"].as_str().unwrap().to_owned();
+                if end == "completed" && !slow(n) {
+                    let got = echoed(&result);
+                    assert_eq!(got["query"], format!("ms=300&n={n}&n=%20"));
+                    assert_eq!(got["body"]["sha256"], digest());
+                    let odd = json!([["x-odd", "a"], ["x-odd", n.to_string()]]);
+                    let fields = got["headers"].as_array().unwrap().iter();
+                    let fields: Vec<_> = fields.filter(|field| field[0] == "x-odd").collect();
+                    assert_eq!(json!(fields), odd);
+                }
+                assert!(answer.status == 202 || end == "unknown", "{result}");
+                end
+            }
+            (status, _) => panic!("request {n}: {status} {}", answer.body),
+        };
+        *ends.entry(end).or_default() += 1;
+    }
+    println!("{name}: {ends:?}");
+    ends
+}
+
+#[test]
+fn of_a_hundred_requests_with_a_key_all_are_processed_while_the_agent_is_killed() {
+    let mut ends = a_hundred_while_the_agent_is_killed("keyed", true);
+    let done = ends.remove("answered").unwrap_or(0) + ends.remove("completed").unwrap_or(0);
+    assert_eq!((done, &ends), (100, &BTreeMap::new()));
+}
+
+#[test]
+fn law_3_of_a_hundred_without_a_key_those_in_flight_are_unknown_and_all_others_processed() {
+    let mut ends = a_hundred_while_the_agent_is_killed("keyless", false);
+    let done = ends.remove("answered").unwrap_or(0) + ends.remove("completed").unwrap_or(0);
+    let unknown = ends.remove("unknown").unwrap_or(0);
+    assert_eq!((done + unknown, &ends), (100, &BTreeMap::new()));
+    let slow_at_once = 4;
+    let in_flight = 1..=2 * (slow_at_once + 4);
+    assert!(
+        in_flight.contains(&unknown),
+        "only what was in flight: {unknown} are unknown"
+    );
+}
