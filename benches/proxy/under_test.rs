@@ -55,5 +55,6 @@ fn publication(agent: SocketAddr) -> Publication {
         explanation: String::new(),
         starting: false,
         proxy: spec::Proxy::default(),
+        persistence: None,
     }
 }
