@@ -3,7 +3,8 @@
 # linker. Installs only what is missing, says what it does, and is quick when nothing is.
 #
 #   scripts/setup.sh run     what `make run` needs
-#   scripts/setup.sh test    and what `make test` needs on top: mmdebstrap, which makes the tests' Debian image
+#   scripts/setup.sh test    and what `make test` needs on top: mmdebstrap, which makes the tests' Debian image, and the
+#                            Python clients that the front end is tested with (scripts/clients.sh)
 #   scripts/setup.sh bench   what `make bench` needs, and nothing else: nginx, HAProxy, wrk and h2load (installed, not running)
 #
 # Debian and Ubuntu, as root or with sudo. Elsewhere it names what to install and exits 1.
@@ -46,7 +47,11 @@ else
   fi
   if ! have redis-server; then packages+=(redis-server) unwanted+=(redis-server); fi
 fi
-if [ "$mode" = test ] && ! have mmdebstrap; then packages+=(mmdebstrap); fi
+if [ "$mode" = test ]; then
+  have mmdebstrap || packages+=(mmdebstrap)
+  # Where it is split off, venv can be imported and makes nothing without ensurepip.
+  python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3 python3-venv)
+fi
 
 # ---- installing -----------------------------------------------------------------------------------------------------
 
@@ -158,3 +163,7 @@ if ! find_docker; then
     die "Docker could not be started." "See 'journalctl -u docker' or $dockerd_log, start it, then try again."
   }
 fi
+
+# ---- the tests' clients ---------------------------------------------------------------------------------------------
+
+if [ "$mode" = test ]; then scripts/clients.sh; fi

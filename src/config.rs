@@ -3,8 +3,10 @@
 //! Layer 0b. `app` opens what is named here; `cli` shows the flags' help.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -71,6 +73,23 @@ pub struct ServeConfig {
         value_delimiter = ','
     )]
     pub allow_host: Vec<String>,
+
+    /// Route NAME.DOMAIN to the agent NAME, beside /agent/NAME of every host.
+    #[arg(long, value_name = "DOMAIN", env = "AGENTAINER_AGENT_DOMAIN", value_parser = domain)]
+    pub agent_domain: Option<String>,
+
+    /// How many requests each client may make, as 50/s or 300/m [default: any number].
+    #[arg(long, value_name = "N/s|N/m", env = "AGENTAINER_CLIENT_RATE")]
+    pub client_rate: Option<Rate>,
+
+    /// How many of them at once after a pause [default: a second's worth].
+    #[arg(
+        long,
+        value_name = "N",
+        env = "AGENTAINER_CLIENT_BURST",
+        requires = "client_rate"
+    )]
+    pub client_burst: Option<NonZeroU32>,
 
     /// The agents' network.
     #[arg(long, default_value = keys::NETWORK, value_name = "NAME", env = "AGENTAINER_NETWORK")]
@@ -254,6 +273,60 @@ impl FromStr for AgentsRedis {
     }
 }
 
+/// So many in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: NonZeroU32,
+    /// In how long.
+    pub within: Duration,
+}
+
+impl Rate {
+    /// How many that is in a second; one at least.
+    pub fn a_second(self) -> NonZeroU32 {
+        let seconds = u32::try_from(self.within.as_secs()).unwrap_or(u32::MAX);
+        NonZeroU32::new(self.count.get() / seconds.max(1)).unwrap_or(NonZeroU32::MIN)
+    }
+}
+
+impl FromStr for Rate {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "expected a number a second or a minute, such as 50/s or 300/m".to_owned();
+        let (count, unit) = text.split_once('/').unwrap_or((text, "s"));
+        let within = match unit {
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            _ => return Err(wrong()),
+        };
+        let count = count.parse().map_err(|_| wrong())?;
+        Ok(Self { count, within })
+    }
+}
+
+/// A domain's name in lower case: labels of letters, digits and hyphens (RFC 1123 §2.1).
+fn domain(text: &str) -> Result<String, String> {
+    let name = text.trim_end_matches('.').to_ascii_lowercase();
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let is_name = name.split('.').all(is_label) && name.parse::<IpAddr>().is_err();
+    match is_name && name != "localhost" {
+        true => Ok(name),
+        false if name == "localhost" => Err(
+            "localhost is this server's own name; agents.localhost is one that browsers take for this machine too"
+                .to_owned(),
+        ),
+        false => Err("expected a domain's name, such as agents.example.org".to_owned()),
+    }
+}
+
 /// An address with or without a port; without one it is the server's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
@@ -398,6 +471,38 @@ mod tests {
             "[::]:8081"
         );
         assert!("here".parse::<ListenAddress>().is_err());
+    }
+
+    #[test]
+    fn rates_and_domains_are_checked() {
+        let rate = |text: &str| {
+            text.parse::<Rate>()
+                .map(|rate| (rate.count.get(), rate.a_second().get()))
+        };
+        assert_eq!(rate("50/s"), Ok((50, 50)));
+        assert_eq!(rate("7"), Ok((7, 7)));
+        assert_eq!(rate("300/m"), Ok((300, 5)));
+        assert_eq!(rate("3/m"), Ok((3, 1)));
+        for wrong in ["0/s", "-1/s", "5/h", "x/s", "", "5/"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            domain("Agents.Example.org."),
+            Ok("agents.example.org".to_owned())
+        );
+        for wrong in [
+            "",
+            "localhost",
+            "10.0.0.1",
+            "*.example.org",
+            "a b",
+            "-a.b",
+            "a..b",
+            "http://a",
+            "a:1",
+        ] {
+            assert!(domain(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

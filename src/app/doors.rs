@@ -8,7 +8,7 @@ use axum::Router;
 use http::Request;
 
 use crate::config::ServeConfig;
-use crate::front::{Certificate, Connected, Front, ListenerKind};
+use crate::front::{Certificate, ClientRate, Connected, Front, Hosts, Limits, ListenerKind};
 use crate::keys::TLS_PORT;
 use crate::wire::{Listener, Via};
 
@@ -73,6 +73,27 @@ pub(super) fn listen_tls(
         )?;
     }
     Ok(())
+}
+
+/// What the front end lets in.
+pub(super) fn limits(config: &ServeConfig) -> Limits {
+    let client_rate = config.client_rate.map(|rate| ClientRate {
+        count: rate.count,
+        within: rate.within,
+        burst: config.client_burst.unwrap_or_else(|| rate.a_second()),
+    });
+    Limits {
+        client_rate,
+        ..Limits::default()
+    }
+}
+
+/// Which hosts are agents'.
+pub(super) fn hosts(config: &ServeConfig) -> Hosts {
+    let domain = config.agent_domain.as_deref();
+    domain.map_or_else(Hosts::default, |domain| {
+        Hosts::below(domain, &config.allow_host)
+    })
 }
 
 /// Tells the API how a request came, in its own words.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::data_folder::{self, DataFolder};
-use super::doors::{listen, listen_tls, with_via};
+use super::doors::{hosts, limits, listen, listen_tls, with_via};
 use super::handover::Door;
 use super::identity::identify;
 use super::metrics::Tellers;
@@ -22,7 +22,7 @@ use crate::api::{self, ApiState};
 use crate::cli;
 use crate::config::{Durability, ServeConfig, Switch};
 use crate::endpoints::Endpoints;
-use crate::front::{self, Front};
+use crate::front::Front;
 use crate::journal::{News, RequestJournal};
 use crate::probe::Prober;
 use crate::proxy::{self, Proxy};
@@ -213,7 +213,8 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         move || tellers.get().map(Tellers::scrape).unwrap_or_default()
     });
     let router = api::router(api).layer(axum::middleware::map_request(with_via));
-    let mut front = Front::<Router>::new(Arc::clone(&proxy), router, front::Limits::default());
+    let mut front = Front::<Router>::new(Arc::clone(&proxy), router, limits(&config))
+        .route_hosts(hosts(&config));
     if let Some(sockets) = sockets {
         front = front.inherit(sockets);
     }

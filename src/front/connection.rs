@@ -17,8 +17,11 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
 
+use super::asked::Asked;
+use super::hosts::Hosts;
+use super::rate::Rates;
 use super::{Certificate, Connected, Limits};
-use crate::proxy::{Proxy, ProxyBody, path};
+use crate::proxy::{self, Proxy, ProxyBody, path};
 
 /// How connections are told to end, one step after the other.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +51,10 @@ pub(super) struct Serve<R> {
     router: R,
     http: Builder<TokioExecutor>,
     handshake: Duration,
+    first: Duration,
+    quiet: Duration,
+    pub(super) hosts: Hosts,
+    rates: Option<Rates>,
 }
 
 impl<R> std::fmt::Debug for Serve<R> {
@@ -75,6 +82,11 @@ impl<R> Serve<R> {
             router,
             http,
             handshake: limits.handshake_timeout,
+            // hyper's own limit of a head goes first, and says 408.
+            first: limits.head_timeout + limits.head_timeout / 4,
+            quiet: limits.quiet,
+            hosts: Hosts::default(),
+            rates: limits.client_rate.map(Rates::new),
         }
     }
 }
@@ -118,15 +130,15 @@ where
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let http2 = CancellationToken::new();
+        let asked = Arc::new(Asked::default());
         let service = hyper::service::service_fn(|request: Request<Incoming>| {
-            let (this, http2, closing) = (Arc::clone(&self), http2.clone(), end.closing.clone());
+            let (this, asked, closing) =
+                (Arc::clone(&self), Arc::clone(&asked), end.closing.clone());
             async move {
                 let is_http2 = request.version() == Version::HTTP_2;
-                if is_http2 && !http2.is_cancelled() {
-                    http2.cancel();
-                }
+                let asking = asked.begin(is_http2);
                 let mut response = this.answer(request, connected).await;
+                asking.answered();
                 let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
                 if closing.is_cancelled() && !is_http2 && !switches {
                     let close = HeaderValue::from_static("close");
@@ -144,21 +156,31 @@ where
                 tracing::trace!(error, peer = %connected.peer, "connection broke off");
             }
         };
-        tokio::select! {
+        let quiet = asked.quiet(self.first, self.quiet);
+        let closing = tokio::select! {
             biased;
             served = serving.as_mut() => return ended(served),
-            () = end.closing.cancelled() => {}
+            () = asked.abused.cancelled() => return tracing::debug!(peer = %connected.peer, "a client that takes back most of what it asks was cut off"),
+            () = end.closing.cancelled() => true,
+            () = quiet => false,
+        };
+        if !closing && asked.nothing() {
+            // Its GOAWAY would wait for an answer that never comes.
+            return;
         }
-        tokio::select! {
-            biased;
-            served = serving.as_mut() => return ended(served),
-            () = http2.cancelled() => {}
-            () = end.idle.cancelled() => {}
+        if closing {
+            tokio::select! {
+                biased;
+                served = serving.as_mut() => return ended(served),
+                () = asked.http2.cancelled() => {}
+                () = end.idle.cancelled() => {}
+            }
         }
         serving.as_mut().graceful_shutdown();
         tokio::select! {
             biased;
             served = serving => ended(served),
+            () = asked.abused.cancelled() => {}
             () = end.cut.cancelled() => {}
         }
     }
@@ -168,6 +190,18 @@ where
         mut request: Request<Incoming>,
         connected: Connected,
     ) -> Response<Either<ProxyBody, B>> {
+        if let Some(rates) = &self.rates
+            && let Err(wait) = rates.count(connected.peer, request.headers())
+        {
+            return proxy::too_many(&request, wait).map(Either::Left);
+        }
+        if let Some(agent) = self.hosts.agent(&request) {
+            return self
+                .proxy
+                .call_agent(&agent, request, connected.peer, connected.tls)
+                .await
+                .map(Either::Left);
+        }
         if path::is_proxied(request.uri().path()) {
             return self
                 .proxy

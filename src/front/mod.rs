@@ -4,8 +4,11 @@
 //! goes to a router that `app` hands in, which finds [`Connected`] among the request's extensions. Knows nothing of either's
 //! insides. Listeners come and go at run time, since the gateway's address does.
 
+mod asked;
 mod connection;
+mod hosts;
 mod listener;
+mod rate;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -26,8 +29,10 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use self::connection::{End, Serve};
+pub use self::hosts::Hosts;
 use self::listener::Bound;
 pub use self::listener::{BindError, ListenerKind};
+pub use self::rate::ClientRate;
 pub use self::tls::{Certificate, TlsError};
 use crate::proxy::Proxy;
 
@@ -57,12 +62,16 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// A TLS handshake, from the connection to its end.
     pub handshake_timeout: Duration,
+    /// Without a request for so long, a connection is closed (GOAWAY on HTTP/2). What is in flight finishes.
+    pub quiet: Duration,
     /// The largest head, in bytes.
     pub head_size: usize,
     /// The most header fields.
     pub headers: usize,
     /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
+    /// How much each client may ask; `None`: as much as it likes.
+    pub client_rate: Option<ClientRate>,
 }
 
 impl Default for Limits {
@@ -71,9 +80,11 @@ impl Default for Limits {
             connections: 16_384,
             head_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(10),
+            quiet: Duration::from_secs(600),
             head_size: 128 * 1024,
             headers: 128,
             streams: 256,
+            client_rate: None,
         }
     }
 }
@@ -121,6 +132,14 @@ where
             doors,
             inherited: Mutex::default(),
         }
+    }
+
+    /// Agents are at hosts of their own too. To be called before anything listens.
+    pub fn route_hosts(mut self, hosts: Hosts) -> Self {
+        if let Some(serve) = Arc::get_mut(&mut self.serve) {
+            serve.hosts = hosts;
+        }
+        self
     }
 
     /// Takes over sockets that listen already: whoever asks for one of their addresses gets that socket. Nothing is accepted

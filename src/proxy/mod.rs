@@ -71,6 +71,7 @@ use self::pick::Wish;
 use self::pool::Lease;
 use self::prefer::Preference;
 use self::refusal::Refusal;
+pub use self::refusal::too_many;
 pub use self::request::IsOurToken;
 use self::request::Origin;
 use self::runs::Runs;
@@ -139,6 +140,27 @@ impl Proxy {
     /// spec wants it to go on (`proxy.onDisconnect`).
     pub async fn call(
         self: &Arc<Self>,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        tls: bool,
+    ) -> Response<ProxyBody> {
+        self.called(None, request, peer, tls).await
+    }
+
+    /// Answers a request for an agent at an origin of its own: all of the target is the agent's. As [`call`](Self::call) else.
+    pub async fn call_agent(
+        self: &Arc<Self>,
+        agent: &str,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        tls: bool,
+    ) -> Response<ProxyBody> {
+        self.called(Some(agent), request, peer, tls).await
+    }
+
+    async fn called(
+        self: &Arc<Self>,
+        agent: Option<&str>,
         mut request: Request<Incoming>,
         peer: SocketAddr,
         tls: bool,
@@ -154,7 +176,7 @@ impl Proxy {
         let request_id = trace::request_id(request.headers_mut(), &self.chance);
         let whole = request.uri().path_and_query().cloned();
         let answered = self
-            .answer(request, whole.as_ref(), peer, tls, &mut account)
+            .answer(agent, request, whole.as_ref(), peer, tls, &mut account)
             .await;
         let mut response = answered.unwrap_or_else(|refusal| {
             tracing::debug!(?refusal, "request refused");
@@ -179,6 +201,7 @@ impl Proxy {
 
     async fn answer<'a>(
         self: &Arc<Self>,
+        named: Option<&'a str>,
         request: Request<Incoming>,
         whole: Option<&'a PathAndQuery>,
         peer: SocketAddr,
@@ -187,7 +210,11 @@ impl Proxy {
     ) -> Result<Response<ProxyBody>, Refusal<'a>> {
         let host = framing::check(&request)
             .map_err(|ambiguous| Refusal::Ambiguous(ambiguous, request.version()))?;
-        let (agent, rest) = match whole.and_then(path::parse) {
+        let target = match named {
+            Some(agent) => whole.map(|whole| path::all_of(agent, whole)),
+            None => whole.and_then(path::parse),
+        };
+        let (agent, rest) = match target {
             Some(Target::Within { agent, rest }) => (agent, rest),
             Some(Target::Bare { agent, query })
                 if self.endpoints.table().routes.contains_key(agent) =>
@@ -218,9 +245,16 @@ impl Proxy {
             Ok(route) => (route, false),
             Err(known) => (known, true),
         };
-        let target = PathAndQuery::try_from(rest).map_err(|_| Refusal::Nobody)?;
+        let target = match rest.starts_with('?') {
+            // `http://host?query` has the root's path (RFC 9112 §3.2.1).
+            true => PathAndQuery::try_from(format!("/{rest}")),
+            false => PathAndQuery::try_from(rest),
+        };
+        let target = target.map_err(|_| Refusal::Nobody)?;
+        let prefixed = named.is_none();
         let origin = Origin {
             agent,
+            prefixed,
             peer,
             tls,
             host,
@@ -295,6 +329,7 @@ impl Proxy {
             lease,
             limits,
             runs,
+            prefixed,
         };
         self.pass_on(agent, host.as_ref(), upgrade, answer, account)
             .map_err(|reason| Refusal::BadAnswer { agent, reason })
@@ -385,6 +420,7 @@ impl Proxy {
             lease,
             limits,
             runs,
+            prefixed,
         } = answer;
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let agreed = hop::upgrade(response.headers());
@@ -393,13 +429,17 @@ impl Proxy {
             return Err("answered with a transfer coding other than 'chunked'");
         }
         drop(codings);
-        let table = self.endpoints.table();
-        let source = response::Source {
-            agent,
-            host,
-            is_agent: &|name| table.routes.contains_key(name),
-        };
-        response::rewrite(response.headers_mut(), &source);
+        if prefixed {
+            let table = self.endpoints.table();
+            let source = response::Source {
+                agent,
+                host,
+                is_agent: &|name| table.routes.contains_key(name),
+            };
+            response::rewrite(response.headers_mut(), &source);
+        } else {
+            response::of_its_own(response.headers_mut(), host);
+        }
         if let Some(account) = account {
             account.answered(lease.endpoint(), lease.waited(), response.headers_mut());
         }
@@ -434,4 +474,6 @@ struct Answer {
     lease: Lease,
     limits: Limits,
     runs: Option<Runs>,
+    /// Whether it was asked for below `/agent/NAME`, and not at a host of the agent's own.
+    prefixed: bool,
 }

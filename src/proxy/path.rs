@@ -55,6 +55,14 @@ pub fn parse(target: &PathAndQuery) -> Option<Target<'_>> {
     })
 }
 
+/// All of a target as an agent's, which has an origin of its own.
+pub(super) fn all_of<'a>(agent: &'a str, target: &'a PathAndQuery) -> Target<'a> {
+    Target::Within {
+        agent,
+        rest: target.as_str(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -3,11 +3,12 @@
 use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER,
 };
-use http::{Method, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 
 use super::body::ProxyBody;
 use super::forward::Failed;
@@ -38,6 +39,8 @@ pub(super) enum Refusal<'a> {
     Crowded { agent: &'a str },
     /// It has as many requests as it may have, and as many wait.
     Full { agent: &'a str },
+    /// The client asks more than it may, and has to wait for so long.
+    TooMany(Duration),
     /// The exchange with it failed.
     Failed { agent: &'a str, failed: Failed },
     /// It was sent and not answered, and may not be sent again by itself; kept as such, if it could be.
@@ -65,6 +68,7 @@ impl Refusal<'_> {
         match self {
             Self::Ambiguous(ambiguous, version) => Refusal::Ambiguous(ambiguous, version),
             Self::Nobody => Refusal::Nobody,
+            Self::TooMany(wait) => Refusal::TooMany(wait),
             Self::Unknown { .. } => Refusal::Unknown { agent },
             Self::NotReady { route, .. } => Refusal::NotReady { agent, route },
             Self::Crowded { .. } => Refusal::Crowded { agent },
@@ -104,6 +108,12 @@ impl Refusal<'_> {
     pub(super) fn problem(&self) -> Problem {
         match self {
             Self::Ambiguous(Ambiguous { status, reason }, _) => Problem::new(*status, "ambiguous-request", "The request has more than one reading", *reason),
+            Self::TooMany(wait) => Problem::new(
+                429,
+                "too-many-requests",
+                "You ask too much at once",
+                format!("this client asks more than each may (agentainer serve --client-rate); wait for {} s", whole_seconds(*wait)),
+            ),
             Self::Nobody => Problem::new(
                 404,
                 "no-agent-named",
@@ -191,6 +201,7 @@ impl Refusal<'_> {
                 ..
             } => Some(left.as_secs() + 1),
             Self::NotKept { .. } => Some(5),
+            Self::TooMany(wait) => Some(whole_seconds(*wait)),
             Self::Crowded { .. }
             | Self::Full { .. }
             | Self::Failed {
@@ -250,6 +261,18 @@ impl Refusal<'_> {
         }
         response
     }
+}
+
+/// The answer to a client that asks more than it may, and has to wait for so long.
+pub fn too_many<B>(request: &Request<B>, wait: Duration) -> Response<ProxyBody> {
+    let headers = request.headers();
+    let refusal = Refusal::TooMany(wait);
+    let problem = refusal.problem();
+    refusal.response(problem, request.method(), grpc::media_type(headers), None)
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 fn exchange(agent: &str, failed: &Failed) -> Problem {

@@ -26,6 +26,8 @@ pub type IsOurToken = dyn Fn(&HeaderValue) -> bool + Send + Sync;
 /// Who asks, and for whom.
 pub(super) struct Origin<'a> {
     pub(super) agent: &'a str,
+    /// Whether the agent is below `/agent/NAME` of an origin that all share.
+    pub(super) prefixed: bool,
     pub(super) peer: SocketAddr,
     pub(super) tls: bool,
     /// The host that the client named.
@@ -120,13 +122,12 @@ fn forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
     }
     add(headers, FORWARDED, &hop, trusted, ", ");
     add(headers, FORWARDED_FOR, &peer.to_string(), trusted, ", ");
-    add(
-        headers,
-        FORWARDED_PREFIX,
-        &format!("/agent/{}", origin.agent),
-        trusted,
-        "",
-    );
+    if origin.prefixed {
+        let prefix = format!("/agent/{}", origin.agent);
+        add(headers, FORWARDED_PREFIX, &prefix, trusted, "");
+    } else if !trusted {
+        headers.remove(FORWARDED_PREFIX);
+    }
     if !(trusted && headers.contains_key(FORWARDED_PROTO)) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     }

@@ -20,6 +20,7 @@ fn rewritten(
     }
     let origin = Origin {
         agent: "users",
+        prefixed: true,
         peer: peer.parse().unwrap(),
         tls: false,
         host: Some(HeaderValue::from_static("box:8081")),

@@ -9,6 +9,8 @@ use http::header::{
     STRICT_TRANSPORT_SECURITY,
 };
 
+use http::uri::Authority;
+
 use super::hop;
 
 /// Fields that speak for the whole origin, which is not one agent's.
@@ -57,6 +59,45 @@ pub(super) fn rewrite(headers: &mut HeaderMap, source: &Source<'_>) {
             headers.append(SET_COOKIE, cookie);
         }
     }
+}
+
+/// Makes header fields of an agent that has an origin of its own the client's: they pass, but a cookie is for that host alone.
+/// One with a `Domain` would reach the other agents below the same domain, too.
+pub(super) fn of_its_own(headers: &mut HeaderMap, host: Option<&HeaderValue>) {
+    hop::strip(headers);
+    if headers.contains_key(SET_COOKIE) {
+        let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let host = host.as_ref().map_or("", Authority::host);
+        let cookies: Vec<HeaderValue> = headers
+            .get_all(SET_COOKIE)
+            .iter()
+            .map(|cookie| narrowed(cookie, host))
+            .collect();
+        headers.remove(SET_COOKIE);
+        for cookie in cookies {
+            headers.append(SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// The cookie without a `Domain` that is not this host.
+fn narrowed(cookie: &HeaderValue, host: &str) -> HeaderValue {
+    let wider = |part: &&[u8]| {
+        let at = part.iter().position(|byte| *byte == b'=');
+        let (name, value) = part
+            .split_at_checked(at.unwrap_or(part.len()))
+            .unwrap_or_default();
+        let value = value.strip_prefix(b"=").unwrap_or(value).trim_ascii();
+        let value = value.strip_prefix(b".").unwrap_or(value);
+        name.trim_ascii().eq_ignore_ascii_case(b"domain")
+            && !value.eq_ignore_ascii_case(host.as_bytes())
+    };
+    let mut parts = cookie.as_bytes().split(|byte| *byte == b';');
+    let first = parts.next().unwrap_or_default();
+    let kept: Vec<&[u8]> = std::iter::once(first)
+        .chain(parts.filter(|part| !wider(part)))
+        .collect();
+    HeaderValue::from_bytes(&kept.join(&b';')).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// The place with our prefix; `None` when it is right as it is: relative, elsewhere, or prefixed by an agent that knows of
@@ -178,6 +219,24 @@ mod tests {
             ("a=b;DOMAIN=x;Max-Age=3", "a=b;Max-Age=3"),
         ] {
             let cookie = confined(&HeaderValue::from_static(given), "users");
+            assert_eq!(cookie.to_str().unwrap(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn law_4_a_cookie_of_an_origin_of_its_own_stays_there() {
+        for (given, expected) in [
+            ("a=b; Path=/; Secure", "a=b; Path=/; Secure"),
+            ("domain=b; HttpOnly", "domain=b; HttpOnly"),
+            ("a=b; Domain=example.org; Path=/x", "a=b; Path=/x"),
+            ("a=b; domain = .Example.org", "a=b"),
+            ("a=b; Domain", "a=b"),
+            (
+                "a=b; Domain=Users.example.org; Path=/",
+                "a=b; Domain=Users.example.org; Path=/",
+            ),
+        ] {
+            let cookie = narrowed(&HeaderValue::from_static(given), "users.example.org");
             assert_eq!(cookie.to_str().unwrap(), expected, "{given}");
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use agentainer::front::{Limits, ListenerKind};
+use agentainer::front::{ClientRate, Limits, ListenerKind};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -245,6 +245,97 @@ async fn a_head_that_comes_too_slowly_is_given_up() {
         answer.is_empty() || answer.starts_with("HTTP/1.1 408"),
         "{answer}"
     );
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_is_let_go_of_in_both_protocols() {
+    let limits = Limits {
+        head_timeout: Duration::from_millis(50),
+        quiet: Duration::from_millis(50),
+        ..Limits::default()
+    };
+    let rig = Rig::with(Duration::from_secs(1), limits);
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    for begin in ["", "P", preface] {
+        let mut raw = rig.raw().await;
+        raw.send(begin).await;
+        raw.rest().await;
+    }
+    let stream = TcpStream::connect(rig.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("http://b/health").body(Full::<Bytes>::default());
+    whole(sender.send_request(request.unwrap()).await.unwrap()).await;
+    // It is told so (GOAWAY), and nothing breaks.
+    bounded(connection).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_takes_back_most_of_what_it_asks_is_cut_off() {
+    let rig = Rig::new();
+    let agent = agents::raw(|_stream, _| std::future::pending()).await;
+    rig.ready("users", &[("c", agent.address)]);
+    let stream = TcpStream::connect(rig.address).await.unwrap();
+    let (mut client, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let resets = async {
+        for n in 0..100_000_u32 {
+            let Ok(ready) = client.ready().await else {
+                return n;
+            };
+            client = ready;
+            let request = http::Request::get("http://b/agent/users/")
+                .body(())
+                .unwrap();
+            let Ok((_, mut stream)) = client.send_request(request, false) else {
+                return n;
+            };
+            tokio::task::yield_now().await;
+            stream.send_reset(h2::Reason::CANCEL);
+        }
+        u32::MAX
+    };
+    let asked = bounded(resets).await;
+    assert!(asked < 50_000, "{asked}");
+    let _ = bounded(connection).await;
+    rig.until_in_flight("c", 0).await;
+    assert!(agent.connections() < 2_000, "{}", agent.connections());
+}
+
+#[tokio::test]
+async fn a_client_asks_no_more_than_it_may() {
+    let limits = Limits {
+        client_rate: Some(ClientRate {
+            count: 1.try_into().unwrap(),
+            within: Duration::from_secs(60),
+            burst: 3.try_into().unwrap(),
+        }),
+        ..Limits::default()
+    };
+    let rig = Rig::with(Duration::from_secs(1), limits);
+    let agent = agents::mirror().await;
+    rig.ready("users", &[("c", agent.address)]);
+    let ask = |target: &str, client: &str| {
+        let request = http::Request::get(target)
+            .header("host", "b")
+            .header("x-forwarded-for", client);
+        rig.ask(request.body(Full::default()).unwrap())
+    };
+    for target in ["/agent/users/", "/health", "/agent/users/"] {
+        assert_eq!(ask(target, "192.0.2.1").await.status, 200, "{target}");
+    }
+    for target in ["/agent/users/", "/health"] {
+        let answer = ask(target, "192.0.2.1").await;
+        assert_eq!(answer.status, 429, "{answer:?}");
+        let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+        assert!(answer.detail().contains("--client-rate"), "{answer:?}");
+    }
+    assert_eq!(agent.requests(), 2);
+    assert_eq!(ask("/agent/users/", "192.0.2.2").await.status, 200);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod failures;
 mod framing;
 mod front;
 mod h2c;
+mod hosts;
 mod kept;
 mod limits;
 mod load;

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 type Answer = std::future::Ready<Result<Response<Full<Bytes>>, Infallible>>;
-type Router = tower::util::ServiceFn<fn(Request<Incoming>) -> Answer>;
+pub type Router = tower::util::ServiceFn<fn(Request<Incoming>) -> Answer>;
 
 /// Says who asked, as the router was told.
 fn router(request: Request<Incoming>) -> Answer {
@@ -88,6 +88,11 @@ impl Rig {
             front,
             address,
         }
+    }
+
+    /// What answers that the proxy does not.
+    pub fn router(&self) -> Router {
+        tower::service_fn(router as fn(_) -> _)
     }
 
     /// Publishes an agent with these ready containers.
