@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -41,10 +41,35 @@ pub struct RequestBody {
 #[derive(Debug)]
 enum Source {
     Empty,
-    Client(Incoming),
+    Client(Upload),
     Kept(Full<Bytes>),
     Lent(Loan),
     Again(Box<Again>),
+}
+
+/// A client's body.
+///
+/// Who knows its length reads no further. On HTTP/2 its end is a frame of its own, which may come later than the agent's answer;
+/// by then the stream would be reset (RFC 9113 §8.1 allows that), which not every client takes well.
+#[derive(Debug)]
+struct Upload(Option<Incoming>);
+
+/// How long the end of a body that is all there is waited for.
+const END: Duration = Duration::from_secs(5);
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let all_there =
+            |body: &Incoming| body.size_hint().exact() == Some(0) && !body.is_end_stream();
+        let Some(mut rest) = self.0.take().filter(all_there) else {
+            return;
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(END, async move {
+                while let Some(Ok(_)) = rest.frame().await {}
+            }));
+        }
+    }
 }
 
 impl RequestBody {
@@ -71,7 +96,7 @@ impl RequestBody {
         }
         Self {
             progress,
-            ..Self::of(Source::Client(incoming), limits)
+            ..Self::of(Source::Client(Upload(Some(incoming))), limits)
         }
     }
 
@@ -129,7 +154,8 @@ impl Body for RequestBody {
             // Those within have a patience of their own.
             Source::Lent(loan) => return loan.poll_frame(cx),
             Source::Again(again) => return again.poll_frame(cx),
-            Source::Client(incoming) => Pin::new(incoming).poll_frame(cx),
+            Source::Client(Upload(None)) => return Poll::Ready(None),
+            Source::Client(Upload(Some(incoming))) => Pin::new(incoming).poll_frame(cx),
         };
         if polled.is_pending() {
             return this.patience.lost(cx).map(|lost| Some(Err(lost)));
@@ -138,7 +164,7 @@ impl Body for RequestBody {
         if let Some(progress) = &this.progress {
             *progress.lock() = Instant::now();
         }
-        if let (Some(copy), Poll::Ready(frame), Source::Client(incoming)) =
+        if let (Some(copy), Poll::Ready(frame), Source::Client(Upload(Some(incoming)))) =
             (&this.copy, &polled, &this.source)
         {
             match frame {
@@ -160,7 +186,9 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Empty => true,
-            Source::Client(incoming) => incoming.is_end_stream(),
+            Source::Client(Upload(incoming)) => {
+                incoming.as_ref().is_none_or(Incoming::is_end_stream)
+            }
             Source::Kept(full) => full.is_end_stream(),
             Source::Lent(loan) => loan.is_end_stream(),
             Source::Again(again) => again.is_end_stream(),
@@ -170,7 +198,9 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Empty => SizeHint::with_exact(0),
-            Source::Client(incoming) => incoming.size_hint(),
+            Source::Client(Upload(incoming)) => incoming
+                .as_ref()
+                .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint),
             Source::Kept(full) => full.size_hint(),
             Source::Lent(loan) => loan.size_hint(),
             Source::Again(again) => again.size_hint(),

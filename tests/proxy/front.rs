@@ -274,6 +274,38 @@ async fn a_connection_that_asks_nothing_is_let_go_of_in_both_protocols() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_all_there_may_end_after_its_answer() {
+    let rig = Rig::new();
+    let agent = agents::http(|request: http::Request<hyper::body::Incoming>| async move {
+        http::Response::new(request.into_body())
+    })
+    .await;
+    rig.ready("users", &[("c", agent.address)]);
+    let stream = TcpStream::connect(rig.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let mut ask = |end| {
+        let request = http::Request::put("http://b/agent/users/").header("content-length", "4");
+        let request = request.body(()).unwrap();
+        let (answer, mut body) = client.send_request(request, false).unwrap();
+        body.send_data(Bytes::from("ping"), end).unwrap();
+        let answered = async {
+            let mut answer = bounded(answer).await.unwrap().into_body();
+            while let Some(data) = bounded(answer.data()).await {
+                data.unwrap();
+            }
+        };
+        (answered, body)
+    };
+    let (answered, mut open) = ask(false);
+    answered.await;
+    // A reset of the first would be here before the second's answer.
+    ask(true).0.await;
+    open.send_data(Bytes::new(), true).unwrap();
+}
+
+#[tokio::test]
 async fn who_takes_back_most_of_what_it_asks_is_cut_off() {
     let rig = Rig::new();
     let agent = agents::raw(|_stream, _| std::future::pending()).await;
