@@ -70,7 +70,11 @@ fn matches_spec(world: &World) -> Result<(), TestCaseError> {
         }
         DesiredState::Paused => {
             let recreate = spec.strategy_kind() == crate::agent::spec::StrategyKind::Recreate;
-            let beside_old = recreate && present().any(|sim| sim.seen.identity.revision != asked);
+            let frozen = |sim: &Sim| {
+                let other = sim.seen.identity.revision != asked;
+                other && sim.seen.state == ContainerState::Paused
+            };
+            let beside_old = recreate && present().any(frozen);
             prop_assert!(
                 // Nothing is replaced while frozen: what never ran, and an old one that ended, may stay.
                 present().all(|sim| match state(&sim) {
