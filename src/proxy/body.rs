@@ -5,7 +5,7 @@
 //! closes the connection, which cancels the agent's request.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub struct RequestBody {
     progress: Option<Progress>,
     /// What passes, in case that no answer comes.
     copy: Option<Copy>,
+    /// Shows to who sends it that it is still being sent.
+    underway: Option<Arc<()>>,
 }
 
 #[derive(Debug)]
@@ -126,7 +128,13 @@ impl RequestBody {
             patience: Patience::new(limits),
             progress: None,
             copy: None,
+            underway: None,
         }
+    }
+
+    /// Tells for how long it is being sent; `None` when there is none.
+    pub(super) fn underway(&mut self) -> Option<Weak<()>> {
+        (!self.is_empty()).then(|| Arc::downgrade(self.underway.get_or_insert_default()))
     }
 
     /// Whether there is none.
@@ -227,6 +235,8 @@ struct AgentBody {
     incoming: Incoming,
     patience: Patience,
     ended: bool,
+    /// Why it breaks off, when that was not said yet.
+    broke: Option<hyper::Error>,
     lease: Option<Lease>,
     /// Where it is read to its end when the client goes.
     runs: Option<Runs>,
@@ -249,6 +259,7 @@ impl ProxyBody {
                 incoming,
                 patience: Patience::new(limits),
                 ended,
+                broke: None,
                 lease: Some(lease),
                 runs: None,
             })),
@@ -348,7 +359,15 @@ impl AgentBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Poll::Ready(next) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+        if let Some(error) = self.broke.take() {
+            return Poll::Ready(Some(Err(BodyError::Broken(error))));
+        }
+        let incoming = &mut self.incoming;
+        let polled = match &mut self.lease {
+            Some(lease) => lease.poll(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
+            None => Pin::new(incoming).poll_frame(cx),
+        };
+        let Poll::Ready(next) = polled else {
             return self.patience.lost(cx).map(|lost| {
                 self.lease = None;
                 Some(Err(lost))
@@ -365,7 +384,10 @@ impl AgentBody {
             }
             Some(Err(error)) => {
                 self.lease = None;
-                Poll::Ready(Some(Err(BodyError::Broken(error))))
+                // What came before may have come in this very moment. It goes out first: after an error hyper sends nothing more.
+                self.broke = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             None => {
                 self.ended = true;

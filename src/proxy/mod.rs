@@ -23,6 +23,7 @@ mod gate;
 mod grpc;
 mod h2c;
 mod hop;
+mod http1;
 mod keep;
 mod line;
 mod manner;

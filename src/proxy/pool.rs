@@ -6,12 +6,11 @@
 //! HTTP/1.1 are here, one request's at a time; those of HTTP/2, for many at once, in `h2c`.
 
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
@@ -21,6 +20,7 @@ use super::beside::Beside;
 use super::body::RequestBody;
 use super::gate::Place;
 use super::h2c::{self, Shared, Stream};
+use super::http1::Http1;
 use super::line::Line;
 use super::patience::BodyError;
 use crate::agent::spec::Protocol;
@@ -40,9 +40,6 @@ const ASKED_EVERY: Duration = Duration::from_secs(10);
 /// for a frozen one too, so this is a network that is gone for a minute; a firewall that is loaded anew takes less.
 const ASKED_TIMES: u32 = 6;
 
-/// The most header fields an agent's answer may have.
-const MAX_HEADERS: usize = 256;
-
 /// The connections of one container that may be used again.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
@@ -53,7 +50,7 @@ pub(super) struct Pool {
 /// Those of HTTP/1.1.
 #[derive(Debug, Default)]
 struct Pooled {
-    idle: Vec<(SendRequest<RequestBody>, Instant)>,
+    idle: Vec<(Http1, Instant)>,
     swept: bool,
 }
 
@@ -98,7 +95,7 @@ pub(super) struct Connection {
 
 #[derive(Debug)]
 enum Sender {
-    Http1(SendRequest<RequestBody>),
+    Http1(Http1),
     H2c(Stream),
 }
 
@@ -116,7 +113,7 @@ pub(super) fn reuse(endpoint: &Arc<Endpoint>, protocol: Protocol) -> Option<Conn
 }
 
 impl Pool {
-    fn take(&self) -> Option<SendRequest<RequestBody>> {
+    fn take(&self) -> Option<Http1> {
         let mut pooled = self.pooled.lock();
         let mut busy = Vec::new();
         let mut found = None;
@@ -184,7 +181,7 @@ async fn make(endpoint: &Arc<Endpoint>, protocol: Protocol) -> Result<Connection
     let _ = keep_asking(&stream);
     let line = Line::new(stream, Arc::clone(endpoint.departure()));
     let sender = match protocol {
-        Protocol::Http1 => http1(line).await.map(Sender::Http1),
+        Protocol::Http1 => Http1::handshake(line).await.map(Sender::Http1),
         Protocol::H2c => h2c::handshake(line).await.map(Sender::H2c),
     };
     let sender = sender.map_err(ConnectError::Handshake)?;
@@ -201,18 +198,6 @@ async fn make(endpoint: &Arc<Endpoint>, protocol: Protocol) -> Result<Connection
         }
     }
     Ok(Connection { sender, in_flight })
-}
-
-async fn http1(line: Line<TcpStream>) -> hyper::Result<SendRequest<RequestBody>> {
-    let mut builder = http1::Builder::new();
-    builder.max_headers(MAX_HEADERS);
-    let (sender, connection) = builder.handshake(TokioIo::new(line)).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::trace!(%error, "connection to an agent ended");
-        }
-    });
-    Ok(sender)
 }
 
 /// Has our kernel find out whether anybody is there: what the engine cannot tell of (a container that was removed while it was
@@ -249,8 +234,8 @@ impl Connection {
             waited: begun.elapsed(),
         };
         match self.sender {
-            Sender::Http1(mut sender) => match sender.try_send_request(request).await {
-                Ok(response) => Sent::Answered(response, lease(Sender::Http1(sender))),
+            Sender::Http1(mut http1) => match http1.send(request).await {
+                Ok(response) => Sent::Answered(response, lease(Sender::Http1(http1))),
                 Err(mut error) => match error.take_message() {
                     Some(request) => Sent::Unsent(request),
                     None => Sent::Lost(error.into_error()),
@@ -313,27 +298,45 @@ impl Lease {
         } = self;
         let endpoint = in_flight.endpoint();
         // A shared one is in the pool for as long as it lives.
-        let (Sender::Http1(sender), Some(Beside { pool, .. })) = (sender, Beside::of(endpoint))
+        let (Sender::Http1(mut http1), Some(Beside { pool, .. })) = (sender, Beside::of(endpoint))
         else {
             return;
         };
-        if sender.is_closed() || endpoint.retired() {
+        if endpoint.retired() || !http1.settle() {
             return;
         }
         let mut pooled = pool.pooled.lock();
         if pooled.idle.len() < KEPT {
-            pooled.idle.push((sender, Instant::now()));
+            pooled.idle.push((http1, Instant::now()));
         }
+        let swept = pooled.swept;
         drop(pooled);
-        pool.sweep(endpoint);
+        if !swept {
+            pool.sweep(endpoint);
+        }
         if endpoint.retired() {
             // It was retired between the check and the push.
             pool.clear();
         }
     }
 
+    /// Polls what the connection brings about.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut what: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        match &mut self.sender {
+            Sender::Http1(http1) => http1.poll(cx, what),
+            Sender::H2c(_) => what(cx),
+        }
+    }
+
     /// The exchange became a tunnel, which has the connection.
-    pub(super) fn into_held(self) -> Held {
+    pub(super) fn into_held(mut self) -> Held {
+        if let Sender::Http1(http1) = &mut self.sender {
+            http1.run();
+        }
         Held {
             _in_flight: self.in_flight,
             _place: self.place,

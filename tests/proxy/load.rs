@@ -135,3 +135,21 @@ async fn law_5_no_request_fails_while_instances_come_and_go() {
         assert!(bounded(client).await.unwrap() > 10);
     }
 }
+
+#[tokio::test]
+async fn requests_that_come_all_at_once_on_one_connection_are_answered_in_their_order() {
+    const REQUESTS: usize = 400;
+    let rig = Rig::new();
+    let agent = witness("a").await;
+    rig.ready("one", &[("a", agent.address)]);
+    let mut raw = rig.raw().await;
+    let mut all = String::new();
+    for n in 0..REQUESTS {
+        all += &format!("GET /agent/one/{n}/end HTTP/1.1\r\nhost: b\r\n\r\n");
+    }
+    raw.send(all).await;
+    for n in 0..REQUESTS {
+        let answer = raw.until("/end ").await;
+        assert!(answer.ends_with(&format!("a /{n}/end ")), "{n}: {answer}");
+    }
+}
