@@ -19,9 +19,13 @@ use tower::{Service, ServiceExt as _};
 
 use super::asked::Asked;
 use super::hosts::Hosts;
+use super::patience::Patience;
 use super::rate::Rates;
 use super::{Certificate, Connected, Limits};
 use crate::proxy::{self, Proxy, ProxyBody, path};
+
+/// As many header fields as hyper takes when it is told nothing. It then needs no memory of its own to find them.
+pub(super) const HYPERS_HEADERS: usize = 100;
 
 /// How connections are told to end, one step after the other.
 #[derive(Clone, Debug, Default)]
@@ -67,11 +71,12 @@ impl<R> Serve<R> {
     pub(super) fn new(proxy: Arc<Proxy>, router: R, limits: &Limits) -> Self {
         let mut http = Builder::new(TokioExecutor::new());
         http.http1()
-            .timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout)
-            .max_headers(limits.headers)
             // hyper refuses to go below 8 KiB.
             .max_buf_size(limits.head_size.max(8192));
+        if limits.headers != HYPERS_HEADERS {
+            http.http1().max_headers(limits.headers);
+        }
         http.http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
@@ -147,9 +152,9 @@ where
                 Ok::<_, Infallible>(response)
             }
         });
-        let serving = self
-            .http
-            .serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let mut http = self.http.clone();
+        http.http1().timer(Patience::default());
+        let serving = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
         tokio::pin!(serving);
         let ended = |served: Result<(), _>| {
             if let Err(error) = served {
@@ -210,7 +215,8 @@ where
                 .map(Either::Left);
         }
         request.extensions_mut().insert(connected);
-        match self.router.clone().oneshot(request).await {
+        // Boxed: it would make the state of every request as large.
+        match Box::pin(self.router.clone().oneshot(request)).await {
             Ok(response) => response.map(Either::Right),
             Err(never) => match never {},
         }

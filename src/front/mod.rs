@@ -8,6 +8,7 @@ mod asked;
 mod connection;
 mod hosts;
 mod listener;
+mod patience;
 mod rate;
 mod tls;
 
@@ -82,7 +83,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             quiet: Duration::from_secs(600),
             head_size: 128 * 1024,
-            headers: 128,
+            headers: connection::HYPERS_HEADERS,
             streams: 256,
             client_rate: None,
         }
