@@ -4,6 +4,7 @@
 //! answer*: once more, only when the method is idempotent (RFC 9110 §9.2.2) and there is no body. *Answer begun*: never; an
 //! answer of any status is an outcome.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,16 +265,17 @@ async fn connection(
         }
         _ => bounds.connect,
     };
-    pool::connect(endpoint, protocol, within).await
+    // Seldom needed, and large: it must not make every request's own state as large.
+    Box::pin(pool::connect(endpoint, protocol, within)).await
 }
 
 /// Waits for an answer's head within the bounds.
 async fn bounded(sending: impl Future<Output = Sent>, bounds: &Bounds) -> Result<Sent, Failed> {
+    let mut sending = pin!(sending);
     if bounds.first_byte.is_zero() && bounds.deadline.is_none() {
         return Ok(sending.await);
     }
     let begun = Instant::now();
-    tokio::pin!(sending);
     loop {
         let moved = bounds
             .progress
@@ -283,7 +285,7 @@ async fn bounded(sending: impl Future<Output = Sent>, bounds: &Bounds) -> Result
         let Some(until) = [first, bounds.deadline].into_iter().flatten().min() else {
             return Ok(sending.await);
         };
-        if let Ok(sent) = tokio::time::timeout_at(until, &mut sending).await {
+        if let Ok(sent) = tokio::time::timeout_at(until, sending.as_mut()).await {
             return Ok(sent);
         }
         if bounds.deadline.is_some_and(|deadline| deadline <= until) {

@@ -302,7 +302,7 @@ impl Proxy {
                         .await;
                     answered.map_err(|(refusal, unsent)| (refusal.about(""), unsent))
                 };
-                let answered = runs.carry(exchange, limits).await;
+                let answered = Box::pin(runs.carry(exchange, limits)).await;
                 let cut = || Refusal::Failed {
                     agent,
                     failed: Failed::Total,
@@ -375,7 +375,9 @@ impl Proxy {
                 }
                 // The table may be about to tell that the instance is gone.
                 Err((failed, Some(unsent)))
-                    if !moved_on && self.waiting.moves_on(&self.endpoints, agent, &route).await =>
+                    if !moved_on
+                        && Box::pin(self.waiting.moves_on(&self.endpoints, agent, &route))
+                            .await =>
                 {
                     tracing::debug!(agent, error = %failed, "nothing was sent; asking the next instance");
                     route = match self

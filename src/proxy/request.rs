@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONNECTION, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, TE,
     UPGRADE,
@@ -108,23 +109,42 @@ fn strip_tokens(headers: &mut HeaderMap, is_our_token: &IsOurToken) {
 
 fn forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
     let peer = origin.peer.ip().to_canonical();
-    let trusted = peer.is_loopback();
     let proto = if origin.tls { "https" } else { "http" };
     let host = origin.host.as_ref().and_then(|host| host.to_str().ok());
+    // Only a neighbour on this machine is believed; what nobody said need not be looked for one by one.
+    let said = |name: &HeaderName| *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
+    let trusted = peer.is_loopback() && headers.keys().any(said);
 
-    let mut hop = match peer {
-        IpAddr::V4(ip) => format!("for={ip};proto={proto}"),
-        IpAddr::V6(ip) => format!("for=\"[{ip}]\";proto={proto}"),
+    // All values are cut from one piece of memory.
+    let mut text = String::with_capacity(128);
+    let (quote, unquote) = match peer {
+        IpAddr::V4(_) => ("", ""),
+        IpAddr::V6(_) => ("\"[", "]\""),
     };
+    text.push_str("for=");
+    text.push_str(quote);
+    let address = text.len();
+    push_address(&mut text, peer);
+    let address = address..text.len();
+    text.push_str(unquote);
+    text.push_str(";proto=");
+    text.push_str(proto);
     if let Some(host) = host {
         // A host with a port or an IPv6 literal is no token (RFC 7239 §4); it never holds a quote or backslash.
-        let _ = write!(hop, ";host=\"{host}\"");
+        text.push_str(";host=\"");
+        text.push_str(host);
+        text.push('"');
     }
-    add(headers, FORWARDED, &hop, trusted, ", ");
-    add(headers, FORWARDED_FOR, &peer.to_string(), trusted, ", ");
+    let hop = 0..text.len();
+    text.push_str("/agent/");
+    text.push_str(origin.agent);
+    let prefix = hop.end..text.len();
+    let text = Bytes::from(text);
+
+    add(headers, FORWARDED, text.slice(hop), trusted, ", ");
+    add(headers, FORWARDED_FOR, text.slice(address), trusted, ", ");
     if origin.prefixed {
-        let prefix = format!("/agent/{}", origin.agent);
-        add(headers, FORWARDED_PREFIX, &prefix, trusted, "");
+        add(headers, FORWARDED_PREFIX, text.slice(prefix), trusted, "");
     } else if !trusted {
         headers.remove(FORWARDED_PREFIX);
     }
@@ -139,8 +159,29 @@ fn forwarded(headers: &mut HeaderMap, origin: &Origin<'_>) {
     }
 }
 
+/// The usual way of writing would take longer than all else here together.
+fn push_address(text: &mut String, address: IpAddr) {
+    match address {
+        IpAddr::V4(ip) => {
+            for (nth, octet) in ip.octets().into_iter().enumerate() {
+                if nth > 0 {
+                    text.push('.');
+                }
+                for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
+                    if octet >= least {
+                        text.push(char::from(b'0' + octet / unit % 10));
+                    }
+                }
+            }
+        }
+        IpAddr::V6(ip) => {
+            let _ = write!(text, "{ip}");
+        }
+    }
+}
+
 /// Sets a field, behind what is there already when that is believed.
-fn add(headers: &mut HeaderMap, name: HeaderName, ours: &str, trusted: bool, between: &str) {
+fn add(headers: &mut HeaderMap, name: HeaderName, ours: Bytes, trusted: bool, between: &str) {
     let mut text = String::new();
     if trusted {
         for value in headers
@@ -153,8 +194,13 @@ fn add(headers: &mut HeaderMap, name: HeaderName, ours: &str, trusted: bool, bet
             text.push_str(between);
         }
     }
-    text.push_str(ours);
-    if let Ok(value) = HeaderValue::try_from(text) {
+    let value = if text.is_empty() {
+        HeaderValue::from_maybe_shared(ours)
+    } else {
+        text.push_str(&String::from_utf8_lossy(&ours));
+        HeaderValue::from_maybe_shared(Bytes::from(text))
+    };
+    if let Ok(value) = value {
         headers.insert(name, value);
     }
 }

@@ -14,7 +14,7 @@ use http::uri::Authority;
 use super::hop;
 
 /// Fields that speak for the whole origin, which is not one agent's.
-const ORIGIN_WIDE: [HeaderName; 6] = [
+static ORIGIN_WIDE: [HeaderName; 6] = [
     STRICT_TRANSPORT_SECURITY,
     HeaderName::from_static("alt-svc"),
     HeaderName::from_static("clear-site-data"),
@@ -37,9 +37,7 @@ pub(super) struct Source<'a> {
 /// Makes an agent's header fields the client's.
 pub(super) fn rewrite(headers: &mut HeaderMap, source: &Source<'_>) {
     hop::strip(headers);
-    for name in ORIGIN_WIDE {
-        headers.remove(name);
-    }
+    hop::remove_all(headers, &ORIGIN_WIDE);
     for name in [LOCATION, CONTENT_LOCATION] {
         if let Some(moved) = headers
             .get(&name)
@@ -278,7 +276,7 @@ mod tests {
     #[test]
     fn what_speaks_for_the_whole_origin_does_not_pass() {
         let mut headers = HeaderMap::new();
-        for name in ORIGIN_WIDE {
+        for name in &ORIGIN_WIDE {
             headers.insert(name, HeaderValue::from_static("x"));
         }
         headers.insert("connection", HeaderValue::from_static("x-a"));

@@ -38,15 +38,24 @@ pub(super) fn trace_context(headers: &mut HeaderMap, chance: &Chance) {
         return;
     }
     headers.remove(&TRACESTATE);
-    let text = format!(
-        "00-{:032x}-{:016x}-01",
-        chance.wide() | 1,
-        chance.next() | 1
-    );
-    match HeaderValue::try_from(text) {
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
+    let (trace, span) = (chance.wide() | 1, chance.next() | 1);
+    write_hex(&trace.to_be_bytes(), text.iter_mut().skip(3));
+    write_hex(&span.to_be_bytes(), text.iter_mut().skip(36));
+    match HeaderValue::from_bytes(&text) {
         Ok(value) => headers.insert(TRACEPARENT, value),
         Err(_) => headers.remove(&TRACEPARENT),
     };
+}
+
+fn write_hex<'a>(bytes: &[u8], places: impl Iterator<Item = &'a mut u8>) {
+    let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+    let digits = bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    for (place, digit) in places.zip(digits) {
+        *place = digit;
+    }
 }
 
 /// Whether it is a `traceparent` (W3C Trace Context §3.2.2): any version but ff, nothing all zero, version 00 of exact length.

@@ -42,6 +42,16 @@ impl Waiting {
         if has(&route, EndpointState::Ready) {
             return Ok(route);
         }
+        Box::pin(self.hold(endpoints, agent, route, patience)).await
+    }
+
+    async fn hold<'a>(
+        &self,
+        endpoints: &Endpoints,
+        agent: &'a str,
+        route: Arc<Route>,
+        patience: Duration,
+    ) -> Result<Arc<Route>, Refusal<'a>> {
         if !expected(&route) {
             return Err(Refusal::NotReady { agent, route });
         }
