@@ -444,7 +444,7 @@ mod never_panics {
             let at = cut.min(text.len());
             let broken = format!("{}{}{}", &text[..at], piece.replace("hunter2", ""), &text[at..]);
             // A piece may turn a value into a key, a field's name or a comment; those are shown.
-            let in_value = text[..at].lines().last().is_some_and(|line| line.contains("hunter") || line.contains(": "));
+            let in_value = text[..at].lines().last().is_some_and(|line| line.contains("hunter") || line.contains(": ") || line.ends_with(':'));
             if let Err(report) = load_with(&[("x.yaml", &broken)], None)
                 && !in_value
                 && !piece.contains([':', '-', ',', '?', '{', '[', '}', ']', '#', '\'', '"', '|', '>', '\n', '\r'])
