@@ -69,6 +69,8 @@ pub struct FakeStore {
     past: Option<Arc<Mutex<State>>>,
     /// The term of the last lease that this handle's server held.
     term: Arc<Mutex<u64>>,
+    /// Whether it was told of another server by the last answer to a sign of life.
+    company: Arc<Mutex<bool>>,
     changes_kept: usize,
     events_kept: usize,
 }
@@ -114,6 +116,7 @@ impl FakeStore {
             one_of_several: false,
             past: None,
             term: Arc::default(),
+            company: Arc::default(),
             changes_kept,
             events_kept,
         }
@@ -145,6 +148,7 @@ impl FakeStore {
             one_of_several: true,
             past: remembers.then(past),
             term: Arc::default(),
+            company: Arc::default(),
             ..self.by_hand()
         }
     }
@@ -153,6 +157,7 @@ impl FakeStore {
     pub fn another(&self) -> Self {
         Self {
             term: Arc::default(),
+            company: Arc::default(),
             ..self.clone()
         }
     }
@@ -175,11 +180,9 @@ impl FakeStore {
         held.map(|(holder, _)| holder.clone())
     }
 
-    /// Whether another server lives, looked at without a call.
-    pub fn has_others(&self, member: &MemberId) -> bool {
-        let state = self.state.lock();
-        let mut signs = state.members.iter();
-        signs.any(|(id, (_, until, _))| id != member && *until > Instant::now())
+    /// Whether this handle's server was told of another one when it was last answered.
+    pub fn has_company(&self) -> bool {
+        *self.company.lock()
     }
 
     /// When a server's last sign of life took effect, looked at without a call.
@@ -782,6 +785,7 @@ impl AgentStore for FakeStore {
         let muster = self
             .call("beat", move |state| Ok(state.beat(&of, Instant::now())))
             .await?;
+        *self.company.lock() = !muster.others.is_empty();
         if let Some(lease) = &muster.lease
             && lease.holder == beat.member
         {

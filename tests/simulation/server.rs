@@ -68,8 +68,6 @@ struct State {
     counts: Instant,
     /// When it was last seen to hold the lease.
     held: Option<Timestamp>,
-    /// Whether no other server lived at its last sign of life.
-    alone: bool,
 }
 
 impl Life {
@@ -148,7 +146,12 @@ impl Life {
 
     /// Only who leads acts, but for one that was alone and has lost the store, which heals what is there.
     fn permitted(&self, call: &Call) {
-        let alone = self.state.lock().alone;
+        let alone = {
+            let ports = self.ports.lock();
+            ports
+                .as_ref()
+                .is_some_and(|(_, store)| !store.has_company())
+        };
         if self.superseded() && !(alone && HEALS.contains(&call.name)) {
             self.violates(
                 "law 1",
@@ -223,7 +226,7 @@ impl Life {
         self.suffers(trouble);
         let now = Instant::now();
         if call == "beat" {
-            self.gives_a_sign(trouble, now);
+            self.gives_a_sign(now);
         }
         if ["beat", "leave"].contains(&call) && trouble.is_some() {
             self.shared.hinders(now);
@@ -239,7 +242,7 @@ impl Life {
         Some(fault)
     }
 
-    fn gives_a_sign(&self, trouble: Option<Trouble>, now: Instant) {
+    fn gives_a_sign(&self, now: Instant) {
         if self.shared.servers == 1 {
             return;
         }
@@ -248,14 +251,10 @@ impl Life {
             port.catch_up();
             store.catch_up();
         }
-        let others = self.shared.store.has_others(&self.member);
         let sign = self.shared.store.last_sign(&self.member);
         let mut state = self.state.lock();
         if sign.is_none_or(|at| now.duration_since(at) >= SILENT) {
             state.counts = now;
-        }
-        if state.cut_off <= now && state.still <= now && trouble.is_none() {
-            state.alone = !others;
         }
     }
 }
@@ -375,7 +374,6 @@ impl Server {
                 hindered: now,
                 counts: now,
                 held: None,
-                alone: true,
             }),
         });
         let store = world.store.caller(world.remembers);
