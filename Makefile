@@ -1,9 +1,9 @@
 # What there is to do here; `make` alone lists it. The work itself is in scripts/, which can be read on its own.
-.PHONY: help run stop clean test soak check simulate bench bench-scale bench-apply setup images image
+.PHONY: help run stop clean test soak history check simulate fuzz endurance bench bench-journal bench-scale bench-apply setup images image
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## set up this machine, build, start the server and the example mesh, and leave it running
 	@scripts/run.sh
@@ -22,6 +22,10 @@ soak: ## the tests under load for as long as it takes: 20 rollouts, 20 takeovers
 	@ROLLOUTS=$${ROLLOUTS:-20} SCALES=$${SCALES:-10} CYCLES=$${CYCLES:-1500} TAKEOVERS=$${TAKEOVERS:-20} \
 	  cargo test --locked --test e2e -- --nocapture --test-threads 1 under_load:: recycling:: handover::
 
+history: ## kept requests while server, agents and Redis are killed for SECONDS=600; SEED=… repeats a run
+	@scripts/test-image.sh
+	@env SECONDS=$(or $(SECONDS),600) cargo test --locked --test e2e -- --nocapture chaos::
+
 check: ## the quick part of it: formatting, lints, unit tests
 	@scripts/lint.sh
 	@cargo test --locked --lib --quiet
@@ -29,9 +33,19 @@ check: ## the quick part of it: formatting, lints, unit tests
 simulate: ## the reconciler under faults: one at every moment, then SEEDS=100000 random runs
 	@scripts/simulate.sh
 
+fuzz: ## paths, requests, answers and manifests that nobody thought of, SECONDS_EACH=60 for each
+	@scripts/fuzz.sh
+
+endurance: ## a stream of STREAM_SECONDS=600 events, one a second, and bodies of BODY_MIB=2048, with what memory they take (11 minutes)
+	@STREAM_SECONDS=$${STREAM_SECONDS:-600} BODY_MIB=$${BODY_MIB:-2048} cargo test --locked --release --test endurance -- --nocapture
+
 bench: ## the proxy beside nginx and HAProxy: ROUNDS=5 of SECONDS_EACH=2 in each cell (a quarter of an hour); QUICK=1 for a look
 	@scripts/setup.sh bench
 	@cargo bench --locked --profile dist --bench proxy
+
+bench-journal: ## what keeping requests costs, on a Redis that writes each to disk: ROUNDS=5 of SECONDS_EACH=2 in each cell; QUICK=1 for a look
+	@scripts/setup.sh run
+	@cargo bench --locked --profile dist --bench journal
 
 bench-scale: ## what the reconciler costs with 50, 500 and 5,000 agents
 	@cargo bench --locked --bench scale

@@ -47,6 +47,11 @@ else
   fi
   if ! have redis-server; then packages+=(redis-server) unwanted+=(redis-server); fi
 fi
+# With these no agent sends from another's address; root finds them where others' PATH may not look.
+if [ "$mode" != bench ]; then
+  have nft || [ -x /usr/sbin/nft ] || packages+=(nftables)
+  have ip || [ -x /usr/sbin/ip ] || packages+=(iproute2)
+fi
 if [ "$mode" = test ]; then
   have mmdebstrap || packages+=(mmdebstrap)
   # Where it is split off, venv can be imported and makes nothing without ensurepip.

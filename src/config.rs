@@ -165,6 +165,25 @@ pub struct ServeConfig {
     )]
     pub journal_memory: Bytes,
 
+    /// Let callbacks (X-Callback-Url) go to addresses of this network, which are refused else: private, loopback, link-local and
+    /// the like. May be repeated.
+    #[arg(
+        long,
+        value_name = "CIDR",
+        env = "AGENTAINER_CALLBACK_ALLOW",
+        value_delimiter = ','
+    )]
+    pub callback_allow: Vec<ipnet::IpNet>,
+
+    /// Trust this authority (PEM) too, beside the system's, when a callback is made.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AGENTAINER_CALLBACK_CA",
+        value_hint = clap::ValueHint::FilePath
+    )]
+    pub callback_ca: Option<PathBuf>,
+
     /// Use an external control Redis although agents could reach it without a password.
     #[arg(long, env = "AGENTAINER_ALLOW_OPEN_REDIS")]
     pub allow_open_redis: bool,
@@ -200,6 +219,23 @@ pub struct ServeConfig {
     /// Write a line for each request through the proxy into this file (`-`: standard output), in the log's format [default: none].
     #[arg(long, value_name = "FILE", env = "AGENTAINER_ACCESS_LOG")]
     pub access_log: Option<PathBuf>,
+
+    /// Tell the collector of traces at this address of requests and attempts, over OTLP/HTTP [default: nobody].
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<OtlpEndpoint>,
+
+    /// As what it is told of us.
+    #[arg(
+        long,
+        default_value = "agentainer",
+        value_name = "NAME",
+        env = "OTEL_SERVICE_NAME"
+    )]
+    pub otlp_service_name: String,
+
+    /// How many of the traces that begin here it is told of, from 0 to 1; whoever began one elsewhere decided there.
+    #[arg(long, default_value_t = 1.0, value_name = "SHARE", value_parser = share, env = "OTEL_TRACES_SAMPLER_ARG")]
+    pub otlp_share: f64,
 
     /// Before anything else, make the agents again that the store lost: from the snapshot in the data folder, failing that from
     /// their containers.
@@ -303,6 +339,57 @@ impl FromStr for Rate {
         let count = count.parse().map_err(|_| wrong())?;
         Ok(Self { count, within })
     }
+}
+
+/// Where a collector of traces takes them (OTLP/HTTP): `http://HOST[:PORT][/PATH]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtlpEndpoint {
+    /// A name or an address; one of IPv6 without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What stands before `/v1/traces`; empty, or with a slash before and none behind.
+    pub path: String,
+}
+
+impl std::fmt::Display for OtlpEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "http://[{}]:{}{}", self.host, self.port, self.path),
+            false => write!(f, "http://{}:{}{}", self.host, self.port, self.path),
+        }
+    }
+}
+
+impl FromStr for OtlpEndpoint {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("https://") {
+            return Err("TLS is not spoken to it; send to a collector on this machine, such as http://localhost:4318, and have that one send on".to_owned());
+        }
+        let uri: Option<http::Uri> = text.parse().ok();
+        let plain = uri.filter(|uri| {
+            let bare = uri.authority().is_some_and(|it| !it.as_str().contains('@'));
+            uri.scheme_str() == Some("http") && bare && uri.query().is_none()
+        });
+        let found = plain.and_then(|uri| {
+            let host = uri.host()?.trim_matches(['[', ']']);
+            Some(Self {
+                host: host.to_owned(),
+                port: uri.port_u16().unwrap_or(80),
+                path: uri.path().trim_end_matches('/').to_owned(),
+            })
+        });
+        found.ok_or_else(|| {
+            "expected http://HOST[:PORT][/PATH], such as http://localhost:4318".to_owned()
+        })
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    let within = share.filter(|share| (0.0..=1.0).contains(share));
+    within.ok_or_else(|| "expected a number from 0 to 1, such as 0.1".to_owned())
 }
 
 /// A domain's name in lower case: labels of letters, digits and hyphens (RFC 1123 §2.1).
@@ -519,5 +606,31 @@ mod tests {
             default_data_dir(false, Some("/home/a"), Some("/d")),
             Path::new("/d/agentainer")
         );
+    }
+
+    #[test]
+    fn where_spans_are_told() {
+        for (text, expected) in [
+            ("http://localhost:4318", "http://localhost:4318"),
+            ("http://collector/", "http://collector:80"),
+            ("http://[::1]:4318/base/", "http://[::1]:4318/base"),
+        ] {
+            let found: OtlpEndpoint = text.parse().unwrap();
+            assert_eq!(found.to_string(), expected);
+        }
+        for wrong in [
+            "",
+            "localhost:4318",
+            "https://x",
+            "grpc://x",
+            "http://u:p@x",
+            "http://x/?a",
+        ] {
+            assert!(wrong.parse::<OtlpEndpoint>().is_err(), "{wrong}");
+        }
+        assert_eq!(share("0.25"), Ok(0.25));
+        for wrong in ["-1", "2", "NaN", "much"] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -145,14 +145,17 @@ impl Keys {
     /// | --- | --- |
     /// | `record:<id>` | a hash: a request and what became of it |
     /// | `body:<id>`, `answer:<id>` | the body of it, or of its answer, where that is long |
+    /// | `events:<id>` | a stream: the events of its run, each under its place `<run>-<number>` |
     /// | `waiting:<uid>` | a sorted set: ids to be delivered, by their order of admission |
     /// | `later:<uid>` | a sorted set: ids to be delivered again, by when they are due |
-    /// | `claimed:<uid>`, `leases` | sorted sets: ids in delivery, of one agent and of all, by until when their claim holds |
+    /// | `claimed:<uid>`, `leases` | sorted sets: ids in delivery, of one agent and of all, by until when their claim holds; of what is forwarded while its client waits, the second alone |
+    /// | `key:<uid>:<scope>` | the id of the record that has this `Idempotency-Key`, hashed with whose it is |
     /// | `all:<uid>` | a sorted set: an agent's ids, by their order of admission |
-    /// | `counts:<uid>` | a hash: state → how many, and `bytes` of what is not settled |
+    /// | `counts:<uid>` | a hash: state → how many; `bytes` of what is not settled; `admitted` and `ended:<state>`: how many ever were |
     /// | `agents` | a hash: uid → name, of agents that have a record |
     /// | `timers` | a sorted set: ids that are not in delivery, by when they are given up or forgotten |
     /// | `done` | a sorted set: settled ids that nobody need look at, by when they were; they make room for new ones |
+    /// | `callbacks` | a sorted set: settled ids that somebody shall be told of, by when the next call is due |
     /// | `totals` | a hash: `bytes` of all |
     /// | `sequence` | a counter: the order of admission |
     ///

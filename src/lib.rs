@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | 0a | [`clock`], [`keys`], [`names`] | time, every Redis key and label, name rules |
 //! | 0b | [`agent`], then [`observed`], [`watch`], [`problem`], [`wire`], [`config`], [`tokens`] | values: what shall be, what was seen, what is said, how we are configured |
-//! | 1 | [`plan`], [`telemetry`], [`redis_link`] | decisions: pure, synchronous, total, silent; the log; the way to Redis |
+//! | 1 | [`plan`], [`telemetry`], [`redis_link`], [`trust`], [`event_stream`], then [`callback`] | decisions: pure, synchronous, total, silent; the log; the way to Redis; whom TLS trusts; streams of events; a result's way to who wants it |
 //! | 2 | [`runtime`], [`store`], [`journal`], [`controller`], [`endpoints`], [`probe`], [`redis_server`] | ports with adapters; generic machinery; the supervised Redis |
 //! | 3 | [`reconcile`], [`recover`], [`proxy`] | glue: load → observe → plan → execute → status; a lost store made again; the data path |
 //! | 4 | [`front`], [`api`], [`cli`] | edges: listeners, management API, command line |
@@ -15,11 +15,13 @@
 pub mod agent;
 pub mod api;
 pub mod app;
+pub mod callback;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod endpoints;
+pub mod event_stream;
 pub mod front;
 pub mod journal;
 pub mod keys;
@@ -37,5 +39,6 @@ pub mod runtime;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;
+pub mod trust;
 pub mod watch;
 pub mod wire;

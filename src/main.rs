@@ -7,6 +7,11 @@ use agentainer::{app, telemetry};
 use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 
+/// A request needs memory in some twenty pieces, one of them for each read of a connection: what the C library has for that
+/// takes longer, and the more the busier it was.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -15,6 +15,7 @@ use crate::keys::DEFAULT_TOKEN;
 
 const AGENT_PREFIX: &str = "agentainer.";
 const ADMIN_PREFIX: &str = "agentainer-admin-";
+const CALLBACK_PREFIX: &str = "agentainer-callback-";
 
 /// The secret under which agents' tokens are signed; 256 bits.
 #[derive(Clone, PartialEq, Eq)]
@@ -106,6 +107,11 @@ impl Tokens {
         }
     }
 
+    /// See [`callback_key`].
+    pub fn callback_key(&self, agent: &str) -> String {
+        callback_key(&self.key, agent)
+    }
+
     /// Whose token it is; `None`: nobody's.
     pub fn holder(&self, token: &str) -> Option<Holder> {
         if digest(token).ct_eq(&self.admin).into() {
@@ -159,15 +165,30 @@ fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
+/// The key that the callbacks of agents of this name are signed with. It is the name's and not one life's: whoever is called back
+/// need not be told a new one when an agent is deleted and made again.
+pub fn callback_key(key: &ServerKey, agent: &str) -> String {
+    let parts: [&[u8]; 2] = [b"agentainer callback key v1\0", agent.as_bytes()];
+    format!("{CALLBACK_PREFIX}{}", hex(&hmac_sha256(&key.0, &parts)))
+}
+
 fn mac(key: &ServerKey, uid: &Uid, epoch: u64) -> [u8; 32] {
-    // HMAC takes a key of any length (RFC 2104), so this never falls back to another one.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key.0) else {
+    let parts: [&[u8]; 4] = [
+        b"agentainer agent token v1\0",
+        uid.as_str().as_bytes(),
+        b"\0",
+        &epoch.to_be_bytes(),
+    ];
+    hmac_sha256(&key.0, &parts)
+}
+
+/// HMAC-SHA256 (RFC 2104) of these parts, one behind the other.
+pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes a key of any length, so this never falls back to another one.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return random_secret();
     };
-    mac.update(b"agentainer agent token v1\0");
-    mac.update(uid.as_str().as_bytes());
-    mac.update(b"\0");
-    mac.update(&epoch.to_be_bytes());
+    parts.iter().for_each(|part| mac.update(part));
     mac.finalize().into_bytes().into()
 }
 
@@ -180,7 +201,8 @@ fn random_secret() -> [u8; 32] {
     rand::random()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// As hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -252,6 +274,16 @@ mod tests {
             let header = HeaderValue::from_str(&text).unwrap();
             assert_eq!(tokens.is_ours(&header), ours);
         }
+    }
+
+    #[test]
+    fn law_7_each_agents_callbacks_have_a_key_that_opens_nothing_else() {
+        let (tokens, key, _) = tokens();
+        let users = callback_key(&key, "users");
+        assert_eq!(users, callback_key(&key, "users"));
+        assert_ne!(users, callback_key(&key, "auth"));
+        assert_ne!(users, callback_key(&ServerKey::random(), "users"));
+        assert_eq!(tokens.holder(&users), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What every `RequestJournal` promises, asked of the one in Redis.
+//! One contract suite for every `RequestJournal`: the fake that simulations use, and the real thing in Redis.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,20 +9,26 @@
     missing_docs
 )]
 
+#[path = "common/journal.rs"]
+mod contract;
+#[path = "common/fake_journal.rs"]
+mod fake_journal;
 #[path = "common/redis_child.rs"]
 mod redis_child;
 
 use std::time::Duration;
 
-use agentainer::agent::Uid;
+use agentainer::event_stream::Place;
 use agentainer::journal::policy::Verdict;
 use agentainer::journal::redis::{RedisJournal, RedisJournalOptions};
 use agentainer::journal::{
-    Admission, Answer, AnswerHead, Begin, Bound, Bounds, Capability, Claim, Field, Head,
-    JournalError, RecordId, RequestJournal, Settlement, State, Take, Taken,
+    Addition, Admission, Begin, Bound, CallEnd, CallbackJournal, CallbackState, Claim,
+    EventJournal, EventPage, JournalError, RecordId, RequestJournal, State,
 };
 use agentainer::keys::Keys;
 use bytes::Bytes;
+use contract::{Fixture, LEASE, answered, ends, request, state, take, uid};
+use fake_journal::FakeJournal;
 use redis_child::RedisChild;
 
 const DURABLE: [&str; 6] = [
@@ -33,7 +39,6 @@ const DURABLE: [&str; 6] = [
     "--no-appendfsync-on-rewrite",
     "no",
 ];
-const LEASE: Duration = Duration::from_secs(60);
 
 fn journal(redis: &RedisChild) -> RedisJournal {
     with_memory(redis, 1 << 20)
@@ -49,379 +54,65 @@ fn with_memory(redis: &RedisChild, memory: u64) -> RedisJournal {
     RedisJournal::new(&redis.url(), options).unwrap()
 }
 
-fn uid() -> Uid {
-    Uid("life".to_owned())
-}
+struct InRedis(RedisChild);
 
-fn request(body: impl Into<Bytes>) -> Admission {
-    Admission {
-        id: RecordId::random(),
-        uid: uid(),
-        agent: "users".to_owned(),
-        head: Head {
-            method: "POST".to_owned(),
-            target: "/a?b=%20&b=c".to_owned(),
-            fields: vec![
-                Field::new("x-odd", b"caf\xe9 \xff"),
-                Field::new("accept", b"a"),
-                Field::new("accept", b"b"),
-            ],
-            repeatable: false,
-        },
-        body: body.into(),
-        capability: Capability::shown("secret").hash(),
-        ttl: Duration::from_secs(3600),
-        bounds: Bounds {
-            max_queue: 100,
-            max_bytes: 1 << 20,
-        },
-        begin: Begin::Pending,
+impl Fixture for InRedis {
+    type Journal = RedisJournal;
+    fn journal(&self, memory: u64) -> RedisJournal {
+        with_memory(&self.0, memory)
+    }
+    fn is_empty(&self) {
+        let mut left: Vec<String> = self.0.run(&["KEYS", "*"]);
+        left.sort_unstable();
+        assert_eq!(left, ["test:journal:sequence", "test:journal:totals"]);
+        let bytes: String = self.0.run(&["HGET", "test:journal:totals", "bytes"]);
+        assert_eq!(bytes, "0");
     }
 }
 
-async fn take(journal: &RedisJournal, most: u64, strict: bool) -> Taken {
-    let take = Take {
-        uid: uid(),
-        most,
-        concurrency: 4,
-        strict,
-        lease: LEASE,
-    };
-    journal.take(&take).await.unwrap()
-}
+struct Fake(parking_lot::Mutex<Option<FakeJournal>>);
 
-fn ends(verdict: Verdict) -> Settlement {
-    Settlement {
-        verdict,
-        reason: "a test".to_owned(),
-        answer: None,
-    }
-}
-
-fn answered(verdict: Verdict, body: Vec<u8>) -> Settlement {
-    let head = AnswerHead {
-        status: 201,
-        fields: vec![
-            Field::new("set-cookie", b"a=1"),
-            Field::new("set-cookie", b"b=2"),
-        ],
-        whole: true,
-    };
-    let body = Bytes::from(body);
-    Settlement {
-        answer: Some(Answer { head, body }),
-        ..ends(verdict)
-    }
-}
-
-async fn state(journal: &RedisJournal, id: &RecordId) -> State {
-    journal.get(id).await.unwrap().unwrap().standing.state
-}
-
-#[tokio::test]
-async fn a_request_comes_back_byte_for_byte_whether_short_or_long() {
-    let redis = RedisChild::start(&DURABLE);
-    let journal = journal(&redis);
-    for length in [0, 1, 16_384, 16_385, 200_000] {
-        let body: Vec<u8> = (0..length).map(|n: usize| (n % 256) as u8).collect();
-        let admission = request(body.clone());
-        journal.admit(admission.clone()).await.unwrap();
-        assert_eq!(journal.body(&admission.id).await.unwrap().unwrap(), body);
-        let taken = take(&journal, 1, false).await.claimed.remove(0);
-        assert_eq!(taken.body, body);
-        assert_eq!(taken.record.head, admission.head);
-        assert_eq!(taken.record.head.fields[0].value(), b"caf\xe9 \xff");
-        assert_eq!(taken.record.standing.attempts, 1);
-        let end = answered(Verdict::Settle(State::Completed), body.clone());
-        assert!(journal.settle(&taken.claim(), end.clone()).await.unwrap());
-        let record = journal.get(&admission.id).await.unwrap().unwrap();
-        assert_eq!(record.standing.state, State::Completed);
-        assert_eq!(record.answer, end.answer.map(|answer| answer.head));
-        assert!(record.settled.is_some());
-        let kept = journal.answer_body(&admission.id).await.unwrap();
-        assert_eq!(kept.unwrap(), body);
-        assert_eq!(
-            journal.body(&admission.id).await.unwrap(),
-            None,
-            "of no use"
-        );
-    }
-}
-
-#[tokio::test]
-async fn the_earliest_is_taken_first_and_no_more_than_may_be_in_delivery() {
-    let redis = RedisChild::start(&DURABLE);
-    let journal = journal(&redis);
-    let mut ids = Vec::new();
-    for _ in 0..6 {
-        let admission = request("x");
-        ids.push(admission.id.clone());
-        journal.admit(admission.clone()).await.unwrap();
+impl Fixture for Fake {
+    type Journal = FakeJournal;
+    fn journal(&self, memory: u64) -> FakeJournal {
+        let journal = FakeJournal::new(memory);
+        *self.0.lock() = Some(journal.clone());
         journal
-            .admit(admission)
-            .await
-            .expect("the same once more is the same");
     }
-    let first = take(&journal, 10, false).await;
-    let got: Vec<_> = first
-        .claimed
-        .iter()
-        .map(|one| one.record.id.clone())
-        .collect();
-    assert_eq!(got, ids[..4], "concurrency is 4");
-    assert!(first.more);
-    assert!(take(&journal, 10, false).await.claimed.is_empty());
-    let done = ends(Verdict::Settle(State::Completed));
-    journal
-        .settle(&first.claimed[2].claim(), done)
-        .await
-        .unwrap();
-    let next = take(&journal, 10, false).await.claimed;
-    assert_eq!(next[0].record.id, ids[4]);
-    let listed = journal.list(&uid(), &[], None, 3).await.unwrap();
-    let names: Vec<_> = listed.iter().map(|record| &record.id).collect();
-    assert_eq!(names, [&ids[5], &ids[4], &ids[3]], "the latest first");
-    let older = journal
-        .list(&uid(), &[State::Claimed], Some(listed[2].sequence), 9)
-        .await
-        .unwrap();
-    let names: Vec<_> = older.iter().map(|record| &record.id).collect();
-    assert_eq!(names, [&ids[1], &ids[0]]);
-    let backlogs = journal.backlogs().await.unwrap();
-    assert_eq!(backlogs.len(), 1);
-    assert_eq!(backlogs[0].agent, "users");
-    assert_eq!(backlogs[0].count(&[State::Pending]), 1);
-    assert_eq!(backlogs[0].count(&[State::Claimed]), 4);
-    assert!(backlogs[0].oldest.is_some());
+    fn is_empty(&self) {
+        let journal = self.0.lock();
+        assert!(journal.as_ref().unwrap().records().is_empty());
+    }
 }
 
-#[tokio::test]
-async fn in_strict_order_a_retry_holds_up_all_behind_it_and_an_unknown_end_does_not() {
-    let redis = RedisChild::start(&DURABLE);
-    let journal = journal(&redis);
-    let (first, second) = (request("1"), request("2"));
-    journal.admit(first.clone()).await.unwrap();
-    journal.admit(second.clone()).await.unwrap();
-    let taken = take(&journal, 10, true).await.claimed;
-    assert_eq!(taken.len(), 1);
-    assert!(take(&journal, 10, true).await.claimed.is_empty());
-    let later = Verdict::Retry(Duration::from_millis(300));
-    assert!(
-        journal
-            .settle(&taken[0].claim(), ends(later))
-            .await
-            .unwrap()
-    );
-    let held = take(&journal, 10, true).await;
-    assert!(held.claimed.is_empty());
-    assert!(held.next.unwrap() <= Duration::from_millis(300));
-    let again = loop {
-        let taken = take(&journal, 10, true).await;
-        if let Some(again) = taken.claimed.into_iter().next() {
-            break again;
+macro_rules! contract {
+    ($($case:ident)*) => {
+        mod fake {
+            $(#[tokio::test] async fn $case() {
+                super::contract::$case(&super::Fake(Default::default())).await;
+            })*
         }
-        tokio::task::yield_now().await;
-    };
-    assert_eq!(again.record.id, first.id);
-    assert_eq!(again.record.standing.attempts, 2);
-    let unknown = ends(Verdict::Settle(State::Unknown));
-    journal.settle(&again.claim(), unknown).await.unwrap();
-    assert_eq!(
-        take(&journal, 10, true).await.claimed[0].record.id,
-        second.id
-    );
-}
-
-#[tokio::test]
-async fn law_3_who_lost_a_claim_settles_nothing() {
-    let redis = RedisChild::start(&DURABLE);
-    let journal = journal(&redis);
-    let admission = request("x");
-    journal.admit(admission.clone()).await.unwrap();
-    let first = take(&journal, 1, false).await.claimed.remove(0);
-    assert!(journal.renew(&first.claim(), LEASE).await.unwrap());
-    assert!(
-        journal
-            .settle(&first.claim(), ends(Verdict::Release))
-            .await
-            .unwrap()
-    );
-    assert!(!journal.renew(&first.claim(), LEASE).await.unwrap());
-    let second = take(&journal, 1, false).await.claimed.remove(0);
-    assert_eq!(
-        second.record.standing.attempts, 1,
-        "given back: it was none"
-    );
-    let done = || ends(Verdict::Settle(State::Completed));
-    assert!(!journal.settle(&first.claim(), done()).await.unwrap());
-    assert_eq!(state(&journal, &admission.id).await, State::Claimed);
-    assert!(journal.settle(&second.claim(), done()).await.unwrap());
-    assert!(
-        journal.settle(&second.claim(), done()).await.unwrap(),
-        "said twice"
-    );
-    let other = ends(Verdict::Settle(State::Failed));
-    assert!(!journal.settle(&second.claim(), other).await.unwrap());
-    let stranger = Claim {
-        id: RecordId::random(),
-        token: 1,
-    };
-    assert!(!journal.settle(&stranger, done()).await.unwrap());
-}
-
-#[tokio::test]
-async fn a_claim_that_is_not_renewed_lapses_and_is_settled_once() {
-    let redis = RedisChild::start(&DURABLE);
-    let journal = journal(&redis);
-    let admission = request("x");
-    journal.admit(admission.clone()).await.unwrap();
-    let take = Take {
-        uid: uid(),
-        most: 1,
-        concurrency: 1,
-        strict: false,
-        lease: Duration::from_millis(1),
-    };
-    let taken = journal.take(&take).await.unwrap().claimed.remove(0);
-    let lapsed = loop {
-        let lapsed = journal.lapsed().await.unwrap();
-        if !lapsed.is_empty() {
-            break lapsed;
+        mod redis {
+            $(#[tokio::test] async fn $case() {
+                let redis = super::RedisChild::start(&super::DURABLE);
+                super::contract::$case(&super::InRedis(redis)).await;
+            })*
         }
-        tokio::task::yield_now().await;
     };
-    assert_eq!(lapsed[0].id, admission.id);
-    let unknown = || ends(Verdict::Settle(State::Unknown));
-    assert!(journal.settle(&taken.claim(), unknown()).await.unwrap());
-    let late = ends(Verdict::Settle(State::Completed));
-    assert!(!journal.settle(&taken.claim(), late).await.unwrap());
-    assert!(journal.lapsed().await.unwrap().is_empty());
-    assert!(
-        journal.body(&admission.id).await.unwrap().is_some(),
-        "kept, to be sent by hand"
-    );
-
-    journal.requeue(&admission.id).await.unwrap();
-    assert!(matches!(
-        journal.requeue(&admission.id).await,
-        Err(JournalError::Conflict(State::Pending))
-    ));
-    let again = journal.take(&take).await.unwrap().claimed.remove(0);
-    assert_eq!(again.record.standing.attempts, 2);
-    assert_eq!(
-        again.record.standing.tries(),
-        1,
-        "what was before is forgiven"
-    );
-    assert_eq!(again.body, "x");
 }
 
-#[tokio::test]
-async fn cancelling_cuts_off_and_forgetting_leaves_nothing() {
-    let redis = RedisChild::start(&DURABLE);
-    let journal = journal(&redis);
-    let (waits, runs) = (request("1"), request(vec![7; 40_000]));
-    journal.admit(runs.clone()).await.unwrap();
-    let taken = take(&journal, 1, false).await.claimed.remove(0);
-    journal.admit(waits.clone()).await.unwrap();
-    assert!(matches!(
-        journal.forget(&waits.id).await,
-        Err(JournalError::Conflict(State::Pending))
-    ));
-    for id in [&waits.id, &runs.id] {
-        journal.cancel(id, "not wanted any more").await.unwrap();
-        assert_eq!(state(&journal, id).await, State::Cancelled);
-        assert!(matches!(
-            journal.cancel(id, "").await,
-            Err(JournalError::Conflict(State::Cancelled))
-        ));
-    }
-    assert!(!journal.renew(&taken.claim(), LEASE).await.unwrap());
-    let done = ends(Verdict::Settle(State::Completed));
-    assert!(!journal.settle(&taken.claim(), done).await.unwrap());
-    for id in [&waits.id, &runs.id] {
-        journal.forget(id).await.unwrap();
-        assert!(matches!(journal.forget(id).await, Err(JournalError::Gone)));
-    }
-    let left: Vec<String> = redis.run(&["KEYS", "*"]);
-    let mut left: Vec<&str> = left.iter().map(String::as_str).collect();
-    left.sort_unstable();
-    assert_eq!(left, ["test:journal:sequence", "test:journal:totals"]);
-    let bytes: String = redis.run(&["HGET", "test:journal:totals", "bytes"]);
-    assert_eq!(bytes, "0");
-}
-
-#[tokio::test]
-async fn what_waited_for_too_long_expires_and_is_forgotten_later() {
-    let redis = RedisChild::start(&DURABLE);
-    let journal = journal(&redis);
-    let short = Admission {
-        ttl: Duration::from_millis(1),
-        ..request("x")
-    };
-    journal.admit(short.clone()).await.unwrap();
-    let kept = request("y");
-    journal.admit(kept.clone()).await.unwrap();
-    let mut seen = Vec::new();
-    while let Some(record) = journal.get(&short.id).await.unwrap() {
-        seen.push(record.standing.state);
-        journal.sweep().await.unwrap();
-    }
-    seen.dedup();
-    assert_eq!(seen, [State::Pending, State::Expired], "both are seen");
-    assert_eq!(state(&journal, &kept.id).await, State::Pending);
-}
-
-#[tokio::test]
-async fn each_bound_refuses_and_what_is_settled_makes_room() {
-    let redis = RedisChild::start(&DURABLE);
-    let journal = with_memory(&redis, 10_000);
-    let full = |result: Result<(), JournalError>| match result {
-        Err(JournalError::Full(bound)) => bound,
-        other => panic!("{other:?}"),
-    };
-    let bounds = |max_queue, max_bytes| Bounds {
-        max_queue,
-        max_bytes,
-    };
-    let within = |bounds, body: usize| Admission {
-        bounds,
-        ..request(vec![1; body])
-    };
-    journal.admit(within(bounds(1, 9000), 10)).await.unwrap();
-    assert_eq!(
-        full(journal.admit(within(bounds(1, 9000), 10)).await),
-        Bound::Queue
-    );
-    assert_eq!(
-        full(journal.admit(within(bounds(9, 9000), 8000)).await),
-        Bound::Bytes
-    );
-    assert_eq!(
-        full(journal.admit(within(bounds(9, 90_000), 9500)).await),
-        Bound::Memory
-    );
-
-    let taken = take(&journal, 1, false).await.claimed.remove(0);
-    let end = answered(Verdict::Settle(State::Completed), vec![1; 6000]);
-    journal.settle(&taken.claim(), end).await.unwrap();
-    let big = within(bounds(1, 9000), 6000);
-    journal.admit(big.clone()).await.unwrap();
-    assert_eq!(
-        journal.get(&taken.record.id).await.unwrap(),
-        None,
-        "it made room"
-    );
-
-    // One that somebody should look at makes none, nor does one that waits.
-    let taken = take(&journal, 1, false).await.claimed.remove(0);
-    let unknown = ends(Verdict::Settle(State::Unknown));
-    journal.settle(&taken.claim(), unknown).await.unwrap();
-    assert_eq!(
-        full(journal.admit(within(bounds(9, 9000), 6000)).await),
-        Bound::Memory
-    );
-    assert_eq!(state(&journal, &big.id).await, State::Unknown);
+contract! {
+    a_request_comes_back_byte_for_byte_whether_short_or_long
+    the_earliest_is_taken_first_and_no_more_than_may_be_in_delivery
+    in_strict_order_a_retry_holds_up_all_behind_it_and_an_unknown_end_does_not
+    law_3_who_lost_a_claim_settles_nothing
+    a_claim_that_is_not_renewed_lapses_and_is_settled_once
+    a_live_request_begins_as_claimed_and_takes_no_place_of_a_delivery
+    a_live_request_is_bounded_as_others_are_and_lapses_as_they_do
+    of_two_requests_with_one_key_one_is_kept_and_the_key_lives_as_long_as_it
+    cancelling_cuts_off_and_forgetting_leaves_nothing
+    what_waited_for_too_long_expires_and_is_forgotten_later
+    each_bound_refuses_and_what_is_settled_makes_room
 }
 
 #[tokio::test]
@@ -464,4 +155,319 @@ async fn law_2_what_was_admitted_survives_a_killed_redis() {
     assert_eq!(state(&journal, &taken.record.id).await, State::Claimed);
     let done = ends(Verdict::Settle(State::Completed));
     assert!(journal.settle(&taken.claim(), done).await.unwrap());
+}
+
+/// A Redis that is not ours may bring back the first part of a transaction that was torn when its disk was full: all but the state and the place.
+#[tokio::test]
+async fn law_2_a_record_that_came_to_be_by_half_hides_no_other() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = journal(&redis);
+    let (whole, half, last) = (request("whole"), request("half"), request("last"));
+    let ids = [&whole, &half, &last].map(|admission| admission.id.clone());
+    for admission in [whole, half, last] {
+        journal.admit(admission).await.unwrap();
+    }
+    let key = |pattern: &str| redis.run::<Vec<String>>(&["KEYS", pattern]).remove(0);
+    let id = ids[1].to_string();
+    let gone: i64 = redis.run(&["HDEL", &key(&format!("test:*record:{id}")), "state"]);
+    let left: i64 = redis.run(&["ZREM", &key("test:*waiting:*"), &id]);
+    assert_eq!((gone, left), (1, 1));
+    let listed = journal.list(&uid(), &[], None, 10).await.unwrap();
+    let listed: Vec<&RecordId> = listed.iter().map(|record| &record.id).collect();
+    assert_eq!(listed, [&ids[2], &ids[0]], "the newest first");
+    assert_eq!(journal.get(&ids[1]).await.unwrap(), None);
+    let taken = take(&journal, 10, false).await.claimed;
+    let taken: Vec<&RecordId> = taken.iter().map(|taken| &taken.record.id).collect();
+    assert_eq!(taken, [&ids[0], &ids[2]]);
+}
+
+fn called_back() -> Admission {
+    Admission {
+        callback: Some("https://hooks.example.org/s3cret".to_owned()),
+        ..request("x")
+    }
+}
+
+#[tokio::test]
+async fn a_callback_is_due_when_its_record_is_settled_and_one_has_it_at_a_time() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = journal(&redis);
+    let admission = called_back();
+    journal.admit(admission.clone()).await.unwrap();
+    journal.admit(request("told nobody")).await.unwrap();
+    let record = journal.get(&admission.id).await.unwrap().unwrap();
+    let callback = record.callback.clone().unwrap();
+    assert_eq!(
+        (callback.state, callback.calls),
+        (CallbackState::Unsettled, 0)
+    );
+    assert_eq!(callback.url, "https://hooks.example.org/s3cret");
+    assert!(
+        !format!("{record:?}").contains("s3cret"),
+        "it may be a secret"
+    );
+    assert!(journal.calls(9, LEASE).await.unwrap().calls.is_empty());
+    for claimed in take(&journal, 9, false).await.claimed {
+        let done = ends(Verdict::Settle(State::Completed));
+        assert!(journal.settle(&claimed.claim(), done).await.unwrap());
+    }
+    let taken = journal.calls(9, LEASE).await.unwrap();
+    let [first] = &taken.calls[..] else {
+        panic!("{taken:?}")
+    };
+    assert_eq!(first.record.id, admission.id);
+    assert_eq!(first.record.standing.state, State::Completed);
+    assert_eq!(first.record.callback.as_ref().unwrap().calls, 1);
+    let again = journal.calls(9, LEASE).await.unwrap();
+    assert!(again.calls.is_empty());
+    assert!(
+        again.next.unwrap() <= LEASE,
+        "who took it may be gone by then"
+    );
+
+    let soon = CallEnd::Again(Duration::ZERO);
+    assert!(
+        journal
+            .called(&admission.id, first.token, soon, "503")
+            .await
+            .unwrap()
+    );
+    let second = journal.calls(9, LEASE).await.unwrap().calls.remove(0);
+    let callback = second.record.callback.clone().unwrap();
+    assert_eq!((callback.calls, callback.reason.as_str()), (2, "503"));
+    let late = journal.called(&admission.id, first.token, CallEnd::Done, "late");
+    assert!(!late.await.unwrap(), "who lost a call ends none");
+    for said in ["once", "twice"] {
+        let done = journal.called(&admission.id, second.token, CallEnd::Done, said);
+        assert!(done.await.unwrap());
+    }
+    let record = journal.get(&admission.id).await.unwrap().unwrap();
+    assert_eq!(record.callback.unwrap().state, CallbackState::Done);
+    let none = journal.calls(9, LEASE).await.unwrap();
+    assert!(none.calls.is_empty() && none.next.is_none());
+    journal.forget(&admission.id).await.unwrap();
+    let stranger = RecordId::random();
+    assert!(
+        !journal
+            .called(&stranger, 1, CallEnd::Done, "")
+            .await
+            .unwrap()
+    );
+}
+
+#[tokio::test]
+async fn a_call_whose_caller_is_gone_is_due_again_and_a_replay_takes_it_back() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = journal(&redis);
+    let unknown = Admission {
+        begin: Begin::Unknown,
+        ..called_back()
+    };
+    journal.admit(unknown.clone()).await.unwrap();
+    let lost = journal.calls(9, Duration::from_millis(1)).await.unwrap();
+    assert_eq!(lost.calls.len(), 1);
+    let again = loop {
+        let taken = journal.calls(9, LEASE).await.unwrap().calls;
+        if let Some(again) = taken.into_iter().next() {
+            break again;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(again.record.callback.as_ref().unwrap().calls, 2);
+    journal.requeue(&unknown.id).await.unwrap();
+    let late = journal.called(&unknown.id, again.token, CallEnd::Done, "");
+    assert!(!late.await.unwrap());
+    let claimed = take(&journal, 1, false).await.claimed.remove(0);
+    let done = ends(Verdict::Settle(State::Completed));
+    journal.settle(&claimed.claim(), done).await.unwrap();
+    let late = journal.called(&unknown.id, again.token, CallEnd::Done, "");
+    assert!(!late.await.unwrap(), "nor for the next end");
+    let told = journal.calls(9, LEASE).await.unwrap().calls.remove(0);
+    assert_eq!(told.record.standing.state, State::Completed);
+    assert_eq!(told.record.callback.unwrap().calls, 1);
+}
+
+#[tokio::test]
+async fn what_somebody_shall_be_told_of_makes_no_room_before() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = with_memory(&redis, 10_000);
+    let admission = called_back();
+    journal.admit(admission.clone()).await.unwrap();
+    let taken = take(&journal, 1, false).await.claimed.remove(0);
+    let end = answered(Verdict::Settle(State::Completed), vec![1; 6000]);
+    journal.settle(&taken.claim(), end).await.unwrap();
+    let big = request(vec![1; 6000]);
+    assert!(matches!(
+        journal.admit(big.clone()).await,
+        Err(JournalError::Full(Bound::Memory))
+    ));
+    let call = journal.calls(9, LEASE).await.unwrap().calls.remove(0);
+    journal
+        .called(&admission.id, call.token, CallEnd::GivenUp, "")
+        .await
+        .unwrap();
+    journal.admit(big).await.unwrap();
+    assert_eq!(journal.get(&admission.id).await.unwrap(), None);
+    let left: Vec<String> = redis.run(&["ZRANGE", "test:journal:callbacks", "0", "-1"]);
+    assert!(left.is_empty());
+}
+
+fn addition(events: &[(u64, &str)], most: u64) -> Addition {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    Addition {
+        events: events
+            .iter()
+            .map(|(number, lines)| (*number, bytes(lines), bytes("own")))
+            .collect(),
+        last: events.last().map_or(0, |(number, _)| *number),
+        most,
+    }
+}
+
+async fn numbers(journal: &RedisJournal, id: &RecordId, behind: Place) -> Vec<u64> {
+    let page = journal.events(id, behind, 100).await.unwrap();
+    page.events.iter().map(|event| event.place.number).collect()
+}
+
+#[tokio::test]
+async fn events_are_kept_once_under_their_claim_and_gone_with_their_record() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = journal(&redis);
+    let admission = request("x");
+    let id = &admission.id;
+    journal.admit(admission.clone()).await.unwrap();
+    let begin = Place::default();
+    assert_eq!(
+        journal.events(id, begin, 9).await.unwrap(),
+        EventPage::default()
+    );
+    let claimed = take(&journal, 1, false).await.claimed.remove(0);
+    let claim = claimed.claim();
+    let two = addition(&[(1, "data: a\n"), (2, "data: \u{e9}\0\n")], 1 << 20);
+    for _ in 0..2 {
+        assert!(
+            journal.append(&claim, &two).await.unwrap(),
+            "said twice is once"
+        );
+    }
+    let page = journal.events(id, begin, 9).await.unwrap();
+    assert_eq!(page.events.len(), 2);
+    assert_eq!(
+        page.last,
+        Place {
+            run: claim.token,
+            number: 2
+        }
+    );
+    assert_eq!(page.events[1].place, page.last);
+    assert_eq!(
+        (&page.events[1].lines[..], &page.events[1].id[..]),
+        ("data: \u{e9}\0\n".as_bytes(), &b"own"[..])
+    );
+    let more = addition(&[(2, "data: not again\n"), (4, "data: d\n")], 1 << 20);
+    assert!(journal.append(&claim, &more).await.unwrap());
+    assert_eq!(numbers(&journal, id, page.events[0].place).await, [2, 4]);
+    assert_eq!(
+        journal.events(id, begin, 2).await.unwrap().events.len(),
+        2,
+        "a page"
+    );
+    let stranger = Claim {
+        token: claim.token + 1,
+        ..claim.clone()
+    };
+    assert!(
+        !journal
+            .append(&stranger, &addition(&[(5, "x")], 99))
+            .await
+            .unwrap()
+    );
+
+    let held: u64 = redis
+        .run::<String>(&["HGET", "test:journal:totals", "bytes"])
+        .parse()
+        .unwrap();
+    assert!(held > 3 * 64, "they count");
+    let retry = ends(Verdict::Retry(Duration::ZERO));
+    assert!(journal.settle(&claim, retry).await.unwrap());
+    assert!(
+        !journal
+            .append(&claim, &addition(&[(5, "x")], 99))
+            .await
+            .unwrap()
+    );
+    let again = loop {
+        if let Some(again) = take(&journal, 1, false).await.claimed.pop() {
+            break again.claim();
+        }
+    };
+    assert!(
+        journal
+            .append(&again, &addition(&[(1, "data: again\n")], 1 << 20))
+            .await
+            .unwrap()
+    );
+    let all = journal.events(id, begin, 9).await.unwrap();
+    let runs: Vec<u64> = all.events.iter().map(|event| event.place.run).collect();
+    assert_eq!(runs, [1, 1, 1, 2], "a run anew is behind the one before");
+    let done = ends(Verdict::Settle(State::Completed));
+    assert!(journal.settle(&again, done).await.unwrap());
+    assert_eq!(
+        journal.events(id, begin, 9).await.unwrap(),
+        all,
+        "its end changes nothing"
+    );
+    journal.forget(id).await.unwrap();
+    let mut left: Vec<String> = redis.run(&["KEYS", "*"]);
+    left.sort_unstable();
+    assert_eq!(left, ["test:journal:sequence", "test:journal:totals"]);
+    assert_eq!(
+        redis.run::<String>(&["HGET", "test:journal:totals", "bytes"]),
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn the_oldest_events_make_room_for_the_newest_and_for_nobody_elses_requests() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = with_memory(&redis, 20_000);
+    let (admission, other) = (request("x"), request(vec![1; 4000]));
+    journal.admit(other.clone()).await.unwrap();
+    let first = take(&journal, 1, false).await.claimed.remove(0);
+    let done = answered(Verdict::Settle(State::Completed), vec![1; 4000]);
+    assert!(journal.settle(&first.claim(), done).await.unwrap());
+    journal.admit(admission.clone()).await.unwrap();
+    let claim = take(&journal, 1, false).await.claimed.remove(0).claim();
+    let long = "x".repeat(1000);
+    for number in 1..=10 {
+        let one = addition(&[(number, &long)], 5000);
+        assert!(journal.append(&claim, &one).await.unwrap());
+    }
+    let begin = Place::default();
+    assert_eq!(numbers(&journal, &admission.id, begin).await, [7, 8, 9, 10]);
+    assert!(
+        journal.get(&other.id).await.unwrap().is_some(),
+        "within its own bound"
+    );
+    // All that the journal may have: what is done makes room first, then it is their own.
+    for number in 11..=40 {
+        let one = addition(&[(number, &long)], 1 << 20);
+        assert!(journal.append(&claim, &one).await.unwrap());
+    }
+    assert_eq!(journal.get(&other.id).await.unwrap(), None);
+    let kept = numbers(&journal, &admission.id, begin).await;
+    assert_eq!(kept.last(), Some(&40));
+    assert!((10..20).contains(&kept.len()), "{kept:?}");
+    let held: u64 = redis
+        .run::<String>(&["HGET", "test:journal:totals", "bytes"])
+        .parse()
+        .unwrap();
+    assert!(held <= 20_000, "{held}");
+    let lost = Addition {
+        last: 45,
+        ..addition(&[], 1 << 20)
+    };
+    assert!(journal.append(&claim, &lost).await.unwrap());
+    let page = journal.events(&admission.id, begin, 1).await.unwrap();
+    assert_eq!(page.last.number, 45, "what could not be kept is counted");
 }

@@ -213,6 +213,71 @@ async fn law_2_what_it_acknowledged_survives_its_kill_and_it_starts_again() {
     server.stop().await.unwrap();
 }
 
+/// The file that a redis-server writes to.
+fn increment(folder: &Folder) -> PathBuf {
+    let all = std::fs::read_dir(folder.path().join("data/appendonlydir")).unwrap();
+    let mut all = all.map(|entry| entry.unwrap().path());
+    all.find(|path| path.to_string_lossy().ends_with(".incr.aof"))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn law_2_a_transaction_that_was_torn_by_a_full_disk_never_comes_to_be() {
+    use std::io::Write as _;
+    let folder = Folder::new();
+    let first = started(&folder).await;
+    let _: String = run(&mut connect(&first.url()), "SET before 1").unwrap();
+    first.stop().await.unwrap();
+    let torn = "*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$4\r\ntorn\r\n$1\r\n1\r\n*3\r\n$3\r\nSE";
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(increment(&folder))
+        .unwrap();
+    file.write_all(torn.as_bytes()).unwrap();
+    // Redis alone cuts off the last command and keeps the transaction open, for what is written next.
+    let second = started(&folder).await;
+    let mut pipe = redis::pipe();
+    pipe.atomic().set("after", 1).set("later", 1);
+    let _: () = pipe.query(&mut connect(&second.url())).unwrap();
+    second.stop().await.unwrap();
+    let third = started(&folder).await;
+    let mut connection = connect(&third.url());
+    let found: Vec<Option<i64>> = run(&mut connection, "MGET before after later torn").unwrap();
+    assert_eq!(found, [Some(1), Some(1), Some(1), None]);
+    third.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_reads_its_data_when_its_starter_goes_is_adopted_once_it_has() {
+    let folder = Folder::new();
+    let first = started(&folder).await;
+    let _: String = run(&mut connect(&first.url()), "SET kept 1").unwrap();
+    first.stop().await.unwrap();
+    // A second's work.
+    let long = "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n".repeat(2_000_000);
+    let path = increment(&folder);
+    let before = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, before + &long).unwrap();
+    let begun = std::process::Command::new("redis-server")
+        .arg(folder.path().join("redis.conf"))
+        .status();
+    assert!(begun.unwrap().success(), "it detaches itself");
+    let pid_file = folder.path().join("data/redis.pid");
+    let written = async {
+        while !pid_file.exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), written)
+        .await
+        .unwrap();
+    let second = started(&folder).await;
+    assert!(run_of(&second).2, "adopted");
+    let kept: String = run(&mut connect(&second.url()), "GET kept").unwrap();
+    assert_eq!(kept, "1");
+    second.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_store_works_on_it_from_the_first_call() {
     let folder = Folder::new();

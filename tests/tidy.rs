@@ -12,16 +12,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules by rank; a module imports from lower ranks alone, never from its own.
-const RANKS: [(u8, &[&str]); 9] = [
+const RANKS: [(u8, &[&str]); 10] = [
     (0, &["clock", "keys", "names"]),
     (1, &["agent"]),
     (
         2,
         &["observed", "watch", "problem", "wire", "config", "tokens"],
     ),
-    (3, &["plan", "telemetry", "redis_link"]),
     (
-        4,
+        3,
+        &["plan", "telemetry", "redis_link", "trust", "event_stream"],
+    ),
+    (4, &["callback"]),
+    (
+        5,
         &[
             "runtime",
             "store",
@@ -32,10 +36,10 @@ const RANKS: [(u8, &[&str]); 9] = [
             "redis_server",
         ],
     ),
-    (5, &["reconcile", "recover", "proxy"]),
-    (6, &["front", "api", "cli"]),
-    (7, &["app"]),
-    (8, &["main"]),
+    (6, &["reconcile", "recover", "proxy"]),
+    (7, &["front", "api", "cli"]),
+    (8, &["app"]),
+    (9, &["main"]),
 ];
 
 /// Crates that stay behind a port or an edge, and where that is.
@@ -56,6 +60,7 @@ const CONFINED: [(&str, &[&str]); 4] = [
         &[
             "proxy",
             "probe",
+            "callback",
             "cli",
             "api",
             "app",

@@ -73,6 +73,9 @@ pub enum Cell {
     WebSocket,
 }
 
+/// How long connections have been idle when their memory is measured.
+const IDLE: Duration = Duration::from_secs(10);
+
 const SIZES: [usize; 3] = [100, 10 * 1024, 1024 * 1024];
 
 fn size_name(size: usize) -> &'static str {
@@ -140,6 +143,7 @@ impl Cell {
                 let before = processor::memory(target.pid());
                 let path = format!("{}/100", target.prefix);
                 let connections = clients::idle(target.http1, &path, 100, count);
+                std::thread::sleep(IDLE);
                 let after = processor::memory(target.pid());
                 drop(connections);
                 put(

@@ -28,6 +28,10 @@ use cells::{Cell, Settings};
 use report::Report;
 use targets::Targets;
 
+/// As the server has it.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let words: Vec<String> = std::env::args()
         .skip(1)

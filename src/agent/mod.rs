@@ -5,6 +5,7 @@
 mod check;
 mod env;
 pub mod graph;
+pub mod hosts;
 pub mod manifest;
 pub mod merge;
 mod path;

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{AgentSpec, validate};
+use super::AgentSpec;
 use crate::names::AgentName;
 
 /// The form of one document.
@@ -190,42 +190,7 @@ fn generate<T: JsonSchema>(title: &str) -> Value {
     if let Some(fields) = schema.as_object_mut() {
         fields.insert("title".to_owned(), title.into());
     }
-    for (path, _, _) in validate::NOT_YET {
-        for root in ["/$defs/AgentSpec", "/$defs/AgentEntry", ""] {
-            mark_not_yet(&mut schema, root, path);
-        }
-    }
     schema
-}
-
-/// Says in a field's description that it is refused until it is built.
-fn mark_not_yet(schema: &mut Value, root: &str, path: &str) {
-    let mut at = root.to_owned();
-    let mut keys = path.split('.').peekable();
-    while let Some(key) = keys.next() {
-        let property = format!("{at}/properties/{key}");
-        if keys.peek().is_none() {
-            let description = schema
-                .pointer_mut(&property)
-                .and_then(|property| property.get_mut("description"));
-            if let Some(Value::String(text)) = description
-                && !text.starts_with("Not yet")
-            {
-                *text = format!("Not yet built, refused: {text}");
-            }
-            return;
-        }
-        // Down a reference, or the one alternative that is a reference.
-        let reference = |node: &Value| Some(node.get("$ref")?.as_str()?.to_owned());
-        let target = schema.pointer(&property).and_then(|node| {
-            let branches = node.get("anyOf").and_then(Value::as_array);
-            reference(node).or_else(|| branches?.iter().find_map(reference))
-        });
-        match target {
-            Some(target) => at = target.trim_start_matches('#').to_owned(),
-            None => return,
-        }
-    }
 }
 
 static AGENT: LazyLock<Value> = LazyLock::new(|| generate::<AgentDocument>("Agent"));

@@ -122,15 +122,6 @@ pub fn canonical(spec: &mut Map<String, Value>) {
 }
 
 /// A field by its dotted path, if it is there.
-pub(super) fn at<'a>(spec: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-    let mut keys = path.split('.');
-    let mut value = spec.get(keys.next()?)?;
-    for key in keys {
-        value = value.as_object()?.get(key)?;
-    }
-    Some(value)
-}
-
 fn at_mut<'a>(spec: &'a mut Map<String, Value>, path: &str) -> Option<&'a mut Value> {
     let mut keys = path.split('.');
     let mut value = spec.get_mut(keys.next()?)?;

@@ -461,7 +461,7 @@ pub enum Order {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Callbacks {
-    /// Host names.
+    /// Host names; `*.example.org` means all names below it.
     pub hosts: Vec<String>,
 }
 

@@ -33,6 +33,26 @@ pub struct AgentStatus {
     /// Agents that this one's environment names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<String>,
+    /// Requests that are kept for it, as they were a few seconds ago. The API's own: it is no part of what is stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueStatus>,
+}
+
+/// Requests that are kept for an agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueStatus {
+    /// Those that wait to be delivered, for the first time or again.
+    pub pending: u64,
+    /// Those that are on their way.
+    pub in_flight: u64,
+    /// Those that were sent and not answered, and may not be sent again by themselves.
+    pub unknown: u64,
+    /// Those that failed, or were tried as often as they may be.
+    pub dead_lettered: u64,
+    /// When the oldest that waits was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<Timestamp>,
 }
 
 impl AgentStatus {

@@ -27,6 +27,7 @@ mod query;
 mod recover;
 mod refusal;
 mod requests;
+mod result_events;
 mod results;
 mod routes;
 mod spec;
@@ -46,7 +47,7 @@ use self::auth::{Gate, Role};
 use self::query::Query;
 use self::refusal::Refusal;
 use crate::agent::Condition;
-use crate::journal::{News, RequestJournal};
+use crate::journal::{Backlog, EventJournal, News, RequestJournal};
 use crate::names::AgentName;
 use crate::reconcile::FormerLife;
 use crate::recover::Recovery;
@@ -81,6 +82,8 @@ pub struct ApiState {
     pub recovery: Option<Recovery>,
     /// Requests that are kept, and the news of them; `None`: none are.
     pub requests: Option<(Arc<dyn RequestJournal>, Arc<News>)>,
+    /// Events of runs that are kept; `None`: none are.
+    pub events: Option<Arc<dyn EventJournal>>,
     /// How large bodies may be.
     pub limits: Limits,
     /// Our version.
@@ -109,11 +112,17 @@ impl ApiState {
             metrics: Arc::new(String::new),
             recovery: None,
             requests: None,
+            events: None,
             limits: Limits::default(),
             version: env!("CARGO_PKG_VERSION").into(),
             shutdown: CancellationToken::new(),
             ready: Arc::default(),
         }
+    }
+
+    /// What is kept for agents, as it was seen last.
+    fn backlogs(&self) -> Option<Arc<Vec<Backlog>>> {
+        self.requests.as_ref().and_then(|(_, news)| news.backlogs())
     }
 
     /// The journal, as far as there is one.

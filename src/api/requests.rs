@@ -9,10 +9,9 @@ use super::agents::{find, may_see};
 use super::refusal::{Answer, Refusal};
 use super::{ApiState, Call};
 use crate::agent::Agent;
-use crate::journal::{AnswerHead, Field, JournalError, Record, RecordId, RequestJournal, State};
-use crate::wire::{
-    HeaderField, KeptAnswer, RequestCount, RequestItem, RequestListBody, ResultBody,
-};
+use crate::journal::shown::{self, fields, kept, result};
+use crate::journal::{JournalError, Record, RecordId, RequestJournal, State};
+use crate::wire::{CallbackKey, KeptAnswer, RequestCount, RequestItem, RequestListBody};
 
 /// How many a page has, usually and at most.
 const PAGE: (u64, u64) = (100, 1000);
@@ -21,17 +20,6 @@ const PAGE: (u64, u64) = (100, 1000);
 const DONE: [State; 3] = [State::Completed, State::Cancelled, State::Expired];
 /// What was tried and did not come to a good end.
 const DEAD: [State; 2] = [State::Failed, State::Dead];
-
-/// What a header field says is hidden when its name has one of these in it.
-const SECRETS: [&str; 7] = [
-    "auth",
-    "cookie",
-    "key",
-    "token",
-    "secret",
-    "password",
-    "signature",
-];
 
 /// `GET /agents/{id}/requests`.
 pub(super) async fn list(call: Call, Path(id): Path<String>) -> Answer<Json<RequestListBody>> {
@@ -90,9 +78,19 @@ pub(super) async fn cancel(
     journal
         .cancel(&record.id, "an operator cancelled it")
         .await?;
-    news.settled(&record.id);
+    news.ended(&record);
     let record = of_agent(&call.api, &agent, &request).await?;
     shown(&call.api, &record).await
+}
+
+/// `GET /agents/{id}/callback-key`.
+pub(super) async fn callback_key(call: Call, Path(id): Path<String>) -> Answer<Json<CallbackKey>> {
+    let agent = find(&call.api, &id).await?;
+    let name = agent.metadata.name.as_str();
+    Ok(Json(CallbackKey {
+        agent: name.to_owned(),
+        key: call.api.tokens.callback_key(name),
+    }))
 }
 
 /// `DELETE /agents/{id}/requests`: what is settled is forgotten, what is not is cancelled.
@@ -108,6 +106,7 @@ pub(super) async fn clear(call: Call, Path(id): Path<String>) -> Answer<Json<Req
         };
         count += counted(done)?;
         news.settled(&id);
+        news.calls_due();
     }
     Ok(Json(RequestCount { count }))
 }
@@ -202,60 +201,14 @@ fn item(record: &Record, with_fields: bool) -> RequestItem {
     }
 }
 
-/// A record as whoever may see it does.
-pub(super) fn result(record: &Record, answer: Option<KeptAnswer>) -> ResultBody {
-    ResultBody {
-        id: record.id.to_string(),
-        agent: record.agent.clone(),
-        status: record.standing.state.word().to_owned(),
-        reason: record.reason.clone(),
-        attempts: record.standing.attempts,
-        admitted: record.admitted,
-        settled: record.settled,
-        expires: record.until,
-        answer,
-    }
-}
-
 /// What the agent answered, with its body where that is text.
 pub(super) async fn answer(
     api: &ApiState,
     record: &Record,
     masked: bool,
 ) -> Answer<Option<KeptAnswer>> {
-    let Some(head) = &record.answer else {
-        return Ok(None);
-    };
     let (journal, _) = api.requests()?;
-    let body = journal.answer_body(&record.id).await?;
-    let body = body.and_then(|body| String::from_utf8(body.to_vec()).ok());
-    Ok(Some(KeptAnswer {
-        body,
-        ..kept(head, masked)
-    }))
-}
-
-fn kept(head: &AnswerHead, masked: bool) -> KeptAnswer {
-    KeptAnswer {
-        status: head.status,
-        headers: fields(&head.fields, masked),
-        whole: head.whole,
-        body: None,
-    }
-}
-
-fn fields(fields: &[Field], masked: bool) -> Vec<HeaderField> {
-    let shown = |field: &Field| {
-        let secret = SECRETS.iter().any(|word| field.0.contains(word));
-        HeaderField {
-            name: field.0.clone(),
-            value: match masked && secret {
-                true => "***".to_owned(),
-                false => field.1.clone(),
-            },
-        }
-    };
-    fields.iter().map(shown).collect()
+    Ok(shown::answer(journal, record, masked).await?)
 }
 
 impl From<JournalError> for Refusal {

@@ -14,12 +14,13 @@ use http::{HeaderMap, StatusCode};
 use super::ApiState;
 use super::query::Query;
 use super::refusal::{Answer, Refusal};
-use super::requests::{answer, result};
+use super::requests::answer;
+use crate::journal::shown::result;
 use crate::journal::{Capability, Record, RecordId};
 
 /// A request of somebody who need not be anybody we know.
 pub(super) struct Visit {
-    api: ApiState,
+    pub(super) api: ApiState,
     query: Query,
 }
 
@@ -95,12 +96,12 @@ pub(super) async fn cancel(call: Visit, Path(capability): Path<String>) -> Answe
     journal
         .cancel(&record.id, "its client cancelled it")
         .await?;
-    news.settled(&record.id);
+    news.ended(&record);
     let record = opened(&call, &capability).await?;
     Ok(private(Json(result(&record, None)).into_response()))
 }
 
-async fn opened(call: &Visit, capability: &str) -> Answer<Record> {
+pub(super) async fn opened(call: &Visit, capability: &str) -> Answer<Record> {
     let (journal, _) = call.api.requests()?;
     let parts = capability.split_once('.');
     let found = match parts.and_then(|(id, secret)| Some((RecordId::parse(id)?, secret))) {
@@ -122,7 +123,7 @@ fn confine(headers: &mut HeaderMap) {
     );
 }
 
-fn private(mut response: Response) -> Response {
+pub(super) fn private(mut response: Response) -> Response {
     let no_referrer = HeaderValue::from_static("no-referrer");
     response.headers_mut().insert(REFERRER_POLICY, no_referrer);
     response

@@ -3,11 +3,15 @@
 //! What is shown is built up from what may be seen, never cut down to it, so that a field added later is hidden until it is given
 //! its place here.
 
-use crate::agent::{Agent, AgentSpec, EnvValue, Metadata};
+use std::sync::Arc;
+
+use crate::agent::status::QueueStatus;
+use crate::agent::{Agent, AgentSpec, EnvValue, Metadata, Uid};
+use crate::journal::{Backlog, State};
 use crate::wire::MASK;
 
+use super::Call;
 use super::auth::Role;
-use super::query::Query;
 use super::refusal::{Answer, Refusal};
 
 /// A role's eyes.
@@ -15,12 +19,15 @@ use super::refusal::{Answer, Refusal};
 pub(super) struct View {
     role: Role,
     reveal: bool,
+    /// What is kept for agents; `None` when that is not known.
+    backlogs: Option<Arc<Vec<Backlog>>>,
 }
 
 impl View {
     /// The view that a request asks for. `?reveal=env` shows an admin the values.
-    pub(super) fn of(role: &Role, query: &Query) -> Answer<Self> {
-        let reveal = match query.text("reveal") {
+    pub(super) fn of(call: &Call) -> Answer<Self> {
+        let role = &call.role;
+        let reveal = match call.query.text("reveal") {
             None => false,
             Some("env") => true,
             Some(_) => return Err(Refusal::bad("'reveal' takes 'env' alone")),
@@ -33,6 +40,7 @@ impl View {
         Ok(Self {
             role: role.clone(),
             reveal,
+            backlogs: call.api.backlogs(),
         })
     }
 
@@ -46,13 +54,30 @@ impl View {
     }
 
     /// An agent as this view shows it.
-    pub(super) fn show(&self, agent: Agent) -> Agent {
+    pub(super) fn show(&self, mut agent: Agent) -> Agent {
+        agent.status.queue = self.queue(&agent.metadata.uid);
         match &self.role {
             Role::Admin if self.reveal => agent,
             Role::Admin => masked(agent),
             Role::Agent(uid) if *uid == agent.metadata.uid => agent,
             Role::Agent(_) | Role::Viewer => outline(agent),
         }
+    }
+}
+
+impl View {
+    fn queue(&self, uid: &Uid) -> Option<QueueStatus> {
+        let backlogs = self.backlogs.as_ref()?;
+        let Some(backlog) = backlogs.iter().find(|one| one.uid == *uid) else {
+            return Some(QueueStatus::default());
+        };
+        Some(QueueStatus {
+            pending: backlog.count(&[State::Pending, State::Retrying]),
+            in_flight: backlog.count(&[State::Claimed]),
+            unknown: backlog.count(&[State::Unknown]),
+            dead_lettered: backlog.count(&[State::Failed, State::Dead]),
+            oldest: backlog.oldest,
+        })
     }
 }
 

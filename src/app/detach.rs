@@ -11,7 +11,8 @@ use anyhow::{Context as _, Result, bail};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::data_folder;
+use super::data_folder::{self, DataFolder};
+use crate::config::ServeConfig;
 
 /// Set for the process in the background, so that it leaves its parent's session first.
 const MARK: &str = "AGENTAINER_DETACHED";
@@ -34,12 +35,37 @@ fn marked() -> bool {
     std::env::var_os(MARK).is_some()
 }
 
+/// `serve --detach`: starts the server in the background, and says where it is once it answers.
+///
+/// # Errors
+/// A server runs on the folder already and is not to be taken over; it does not start.
+pub(crate) async fn serve(path: &Path, config: &ServeConfig) -> Result<()> {
+    let running = data_folder::holder(path);
+    let path = match running {
+        Some(_) if config.takeover => path.to_owned(),
+        Some(process) => bail!(
+            "a server (process {process}) runs on the data folder {} already; `agentainer serve --detach --takeover` takes over \
+             from it and fails no request",
+            path.display()
+        ),
+        // Made with the right mode and given back at once: the server takes it.
+        None => DataFolder::open(path.to_owned())?.path().to_owned(),
+    };
+    let process = start(&path, config.port, running.is_some()).await?;
+    println!(
+        "agentainer serves on http://localhost:{} (process {process}, log {}/server.log)",
+        config.port,
+        path.display()
+    );
+    Ok(())
+}
+
 /// Starts this very command line without `--detach`, its output in `<data>/server.log`, and waits until it answers on
 /// `port`, or, where it succeeds another server, until that one has handed over.
 ///
 /// # Errors
 /// When it ends before it answers (with its last log lines), or does not answer in time.
-pub(crate) async fn start(data: &Path, port: u16, succeeds: bool) -> Result<u32> {
+async fn start(data: &Path, port: u16, succeeds: bool) -> Result<u32> {
     let log_path = data.join("server.log");
     let log = OpenOptions::new()
         .create(true)

@@ -8,6 +8,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::{Instant, sleep};
 
 use super::data_folder;
+use super::guard;
 use super::redises;
 use crate::plan::STOP_GRACE;
 use crate::runtime::docker::DockerRuntime;
@@ -34,6 +35,7 @@ fn say(line: std::fmt::Arguments<'_>) {
 pub async fn stop_all(data_dir: PathBuf, docker_host: Option<String>) -> Result<()> {
     end_server(&data_dir).await?;
     if let Some((cluster, network)) = data_folder::kept(&data_dir)? {
+        let named = cluster.clone();
         let settings = RuntimeSettings {
             cluster,
             network,
@@ -64,6 +66,7 @@ pub async fn stop_all(data_dir: PathBuf, docker_host: Option<String>) -> Result<
             if count == 1 { "" } else { "s" }
         ));
         end_network(&runtime).await?;
+        guard::remove(&named).await;
     }
     redises::end_children(&data_dir).await?;
     say(format_args!("data is kept in {}", data_dir.display()));
@@ -100,18 +103,14 @@ async fn end_network(runtime: &DockerRuntime) -> Result<()> {
 }
 
 async fn end_server(data_dir: &std::path::Path) -> Result<()> {
-    let Some(process) = data_folder::holder(data_dir) else {
-        return Ok(());
-    };
-    let id = i32::try_from(process)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-        .context("the server's process id is odd")?;
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).with_context(|| {
-        format!("the server (process {process}) cannot be told to end: run this as its user")
-    })?;
     let until = Instant::now() + PATIENCE;
-    while data_folder::holder(data_dir).is_some() {
+    let mut told = None;
+    while let Some(process) = data_folder::holder(data_dir) {
+        // One that was handing over is succeeded by another one, which is to end too.
+        if told != Some(process) {
+            end_process(process)?;
+            told = Some(process);
+        }
         if Instant::now() > until {
             bail!(
                 "the server (process {process}) does not end; its log is {}/server.log",
@@ -120,6 +119,22 @@ async fn end_server(data_dir: &std::path::Path) -> Result<()> {
         }
         sleep(Duration::from_millis(50)).await;
     }
-    say(format_args!("the server has ended"));
+    if told.is_some() {
+        say(format_args!("the server has ended"));
+    }
     Ok(())
+}
+
+fn end_process(process: u32) -> Result<()> {
+    let id = i32::try_from(process)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .context("the server's process id is odd")?;
+    match rustix::process::kill_process(id, rustix::process::Signal::TERM) {
+        // It has ended, and its successor has yet to say who it is.
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        other => other.with_context(|| {
+            format!("the server (process {process}) cannot be told to end: run this as its user")
+        }),
+    }
 }

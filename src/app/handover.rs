@@ -21,6 +21,7 @@ use rustix::net::{
 };
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 /// The socket's name in the data folder; nobody else may enter that.
@@ -42,7 +43,11 @@ const MOST: usize = 64;
 
 /// Where the next server knocks.
 #[derive(Debug)]
-pub(super) struct Door(UnixListener);
+pub(super) struct Door {
+    listener: UnixListener,
+    /// Whether one has got what it asked for, and starts.
+    given: watch::Sender<bool>,
+}
 
 impl Door {
     /// Opens it in a data folder whose lock is ours; an earlier one there is nobody's any more.
@@ -55,21 +60,58 @@ impl Door {
         let listener = UnixListener::bind(&path)
             .with_context(|| format!("{} cannot be listened on", path.display()))?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-        Ok(Self(listener))
+        Ok(Self {
+            listener,
+            given: watch::channel(false).0,
+        })
+    }
+
+    /// Waits for a server that takes over, or for the end of this one: `None`. An end that is asked for while the next one
+    /// starts waits for it: ending would close its sockets. One that is asked for twice does not.
+    ///
+    /// # Errors
+    /// What `end` fails with.
+    pub(super) async fn next_or<E>(
+        &self,
+        give: impl Fn() -> std::io::Result<Vec<OwnedFd>>,
+        mut end: impl AsyncFnMut() -> Result<(), E>,
+    ) -> Result<Option<Successor>, E> {
+        let mut given = self.given.subscribe();
+        let mut next = std::pin::pin!(self.next(give));
+        tokio::select! {
+            biased;
+            ended = end() => ended?,
+            next = &mut next => return Ok(Some(next)),
+        }
+        if !*given.borrow_and_update() {
+            return Ok(None);
+        }
+        tracing::info!("to end, as soon as the server that is starting has taken over");
+        tokio::select! {
+            biased;
+            next = &mut next => Ok(Some(next)),
+            // Its sender is ours.
+            _ = given.wait_for(|given| !given) => Ok(None),
+            ended = end() => ended.map(|()| None),
+        }
     }
 
     /// Waits for a server that took all that `give` gave and is ready. One that fails meanwhile leaves no trace.
-    pub(super) async fn next(&self, give: impl Fn() -> std::io::Result<Vec<OwnedFd>>) -> Successor {
+    async fn next(&self, give: impl Fn() -> std::io::Result<Vec<OwnedFd>>) -> Successor {
         loop {
-            let given = async {
-                let (stream, _) = self.0.accept().await?;
+            let taken = async {
+                let (stream, _) = self.listener.accept().await?;
                 tracing::info!("another server asks to take over");
-                let given = offer(stream, &give).await?;
-                Ok::<_, anyhow::Error>(given)
+                let stream = offer(stream, &give).await?;
+                self.given.send_replace(true);
+                expect(&stream, READY, START).await?;
+                Ok::<_, anyhow::Error>(Successor(stream))
             };
-            match given.await {
+            let taken = taken.await;
+            match taken {
                 Ok(successor) => return successor,
                 Err(error) => {
+                    self.given.send_replace(false);
                     tracing::warn!(
                         error = format!("{error:#}"),
                         "the other server did not take over: this one goes on"
@@ -84,7 +126,7 @@ impl Door {
 async fn offer(
     stream: UnixStream,
     give: &impl Fn() -> std::io::Result<Vec<OwnedFd>>,
-) -> Result<Successor> {
+) -> Result<UnixStream> {
     expect(&stream, HELLO, WORD).await?;
     let all = give()?;
     let all: Vec<BorrowedFd<'_>> = all.iter().map(|one| one.as_fd()).collect();
@@ -104,8 +146,7 @@ async fn offer(
         )
         .map_err(std::io::Error::from)
     })?;
-    expect(&stream, READY, START).await?;
-    Ok(Successor(stream))
+    Ok(stream)
 }
 
 /// The server that takes over and waits for our word.
@@ -270,5 +311,51 @@ mod tests {
         timeout(Duration::from_secs(20), both).await.unwrap();
         // A door of a server that is no more is replaced.
         Door::open(folder.path()).unwrap();
+    }
+
+    /// What becomes of an end that is asked for when the next server has all that it asked for.
+    async fn end_meanwhile(
+        folder: &Path,
+        then: impl AsyncFnOnce(Inheritance),
+        ends: usize,
+    ) -> Option<Successor> {
+        let door = Door::open(folder).unwrap();
+        let lock = File::create(folder.join("lock")).unwrap();
+        let give = || Ok(vec![lock.as_fd().try_clone_to_owned()?]);
+        let asked = tokio::sync::Semaphore::new(0);
+        let end = async || {
+            asked.acquire().await.unwrap().forget();
+            Ok::<_, anyhow::Error>(())
+        };
+        let starts = async {
+            let got = ask(folder).await.unwrap().unwrap();
+            asked.add_permits(ends);
+            // It is seen before the next server says anything more.
+            while asked.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+            then(got).await;
+        };
+        let both = async { tokio::join!(door.next_or(give, end), starts) };
+        let (next, ()) = timeout(Duration::from_secs(20), both).await.unwrap();
+        next.unwrap()
+    }
+
+    #[tokio::test]
+    async fn law_5_an_end_while_the_next_server_starts_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let relieves = async |got: Inheritance| say(&got.predecessor.0, READY).await.unwrap();
+        let next = end_meanwhile(folder.path(), relieves, 1).await;
+        assert!(next.is_some(), "it takes over all the same");
+        let fails = async |got: Inheritance| drop(got);
+        let next = end_meanwhile(folder.path(), fails, 1).await;
+        assert!(next.is_none(), "it failed to start, and nobody serves");
+        let hangs = async |got: Inheritance| std::mem::forget(got);
+        let next = end_meanwhile(folder.path(), hangs, 2).await;
+        assert!(next.is_none(), "who asks twice is not kept waiting");
+        let door = Door::open(folder.path()).unwrap();
+        let end = async || Ok::<_, anyhow::Error>(());
+        let next = door.next_or(|| Ok(Vec::new()), end).await.unwrap();
+        assert!(next.is_none(), "nobody has asked");
     }
 }

@@ -37,13 +37,6 @@ impl Follower {
         mut network: watch::Receiver<Option<Network>>,
         shutdown: CancellationToken,
     ) {
-        self.board.set(
-            host_condition::FORGERY,
-            false,
-            "NotYet",
-            "agents keep NET_RAW for ping and tcpdump, and no rule of ours stops a forged source address yet: run agents \
-             that trust each other, or drop it (security.capabilities.drop: [NET_RAW])",
-        );
         loop {
             let now = network.borrow_and_update().clone();
             let settled = self.adapt(now.as_ref()).await;

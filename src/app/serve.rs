@@ -5,17 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use axum::Router;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::data_folder::{self, DataFolder};
+use super::data_folder::DataFolder;
 use super::doors::{hosts, limits, listen, listen_tls, with_via};
+use super::ending::{LONG, SHORT, wait_for_the_end};
+use super::guard::Guard;
 use super::handover::Door;
 use super::identity::identify;
 use super::metrics::Tellers;
 use super::settings::{reconcile_settings, runtime_settings, still_there};
-use super::{certificate, container, detach, handover, network, redises, succession, upkeep};
+use super::{
+    callbacks, certificate, container, detach, ending, handover, network, redises, succession,
+    upkeep,
+};
 use crate::agent::ClusterId;
 use crate::api::auth::files::Secrets;
 use crate::api::{self, ApiState};
@@ -32,15 +36,9 @@ use crate::runtime::ContainerRuntime;
 use crate::runtime::docker::DockerRuntime;
 use crate::store::MemberId;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::spans::Spans;
 use crate::wire::RecoverOutcome;
 
-/// How long requests in flight may take to finish after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(30);
-/// How long a connection without a request may have for one more after SIGTERM.
-const IDLE: Duration = Duration::from_secs(1);
-/// The same two after another server took over: nobody waits for us then.
-const LONG_DRAIN: Duration = Duration::from_secs(600);
-const LONG_IDLE: Duration = Duration::from_secs(10);
 /// How long a pass that runs may take to finish after SIGTERM; what it leaves undone the next server does.
 const LAST_PASSES: Duration = Duration::from_secs(15);
 
@@ -52,7 +50,7 @@ const LAST_PASSES: Duration = Duration::from_secs(15);
 pub async fn serve(config: ServeConfig) -> Result<()> {
     let path = config.data_dir.clone().unwrap_or_else(cli::data_dir);
     if config.detach {
-        return start_detached(&path, &config).await;
+        return detach::serve(&path, &config).await;
     }
     detach::leave_session();
     upkeep::allow_many_files();
@@ -138,6 +136,7 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         );
     }
     let keeper = upkeep::keeper(&recovery, &cluster, &board);
+    let guard = Guard::new(&cluster, Arc::clone(&runtime), board.clone());
     let member = MemberId::new_run(&folder.server_id()?);
     let mut settings = reconcile_settings(&config, (cluster, epoch), member, &secrets);
     settings.succeeds = predecessor.is_some();
@@ -165,15 +164,40 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
             ..proxy::Settings::default()
         },
     );
+    let told = CancellationToken::new();
+    let proxy = match &config.otlp_endpoint {
+        Some(collector) => {
+            let (spans, waiting) = Spans::new(config.otlp_share);
+            let service = config.otlp_service_name.clone();
+            let telling = super::spans::tell(collector.clone(), service, waiting, told.clone());
+            tasks.spawn(telling);
+            proxy.telling(Arc::new(spans))
+        }
+        None => proxy,
+    };
     let journal: Arc<dyn RequestJournal> = Arc::clone(&control.journal) as _;
     let news = Arc::new(News::default());
     let proxy = Arc::new(proxy.keeping(proxy::Keeping {
         journal: Arc::clone(&journal),
         news: Arc::clone(&news),
         in_memory: config.durability == Durability::Memory,
+        events: Some(Arc::clone(&control.journal) as _),
+        callable: callbacks::rules(&config),
     }));
+    let calling = proxy::Calling {
+        calls: Arc::clone(&control.journal) as _,
+        journal: Arc::clone(&journal),
+        news: Arc::clone(&news),
+        caller: callbacks::caller(&config, &reconciler)?,
+        key: Arc::new({
+            let tokens = tokens.clone();
+            move |agent| tokens.callback_key(agent)
+        }),
+        figures: Arc::default(),
+    };
     let mut api = ApiState::new(Arc::clone(&control.store), Arc::clone(&runtime), tokens);
-    api.requests = Some((journal, news));
+    api.requests = Some((journal, Arc::clone(&news)));
+    api.events = Some(Arc::clone(&control.journal) as _);
     api.wake = Arc::new(wake);
     api.former_life = Arc::new({
         let reconciler = reconciler.clone();
@@ -225,6 +249,8 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         front: Arc::clone(&front),
         reconciler: reconciler.clone(),
         board: board.clone(),
+        calls: Arc::clone(&calling.figures),
+        news: Arc::clone(&news),
         access_log: access_log.clone(),
     });
     listen(&front, &config, in_container.is_some())?;
@@ -247,9 +273,11 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         port: config.port,
     };
     tasks.spawn(follower.follow(reconciler.network(), shutdown.clone()));
+    tasks.spawn(guard.keep(shutdown.clone()));
     tasks.spawn(keeper.keep(reconciler.agents().clone(), shutdown.clone()));
     let ended = upkeep::ended_lives(&control.store);
     tasks.spawn(Arc::clone(&proxy).deliver(ended, shutdown.clone()));
+    tasks.spawn(calling.run(shutdown.clone()));
     tasks.spawn(upkeep::keep_time(shutdown.clone()));
     tasks.spawn(upkeep::keep_key(
         Arc::clone(&control.store),
@@ -279,30 +307,38 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
             )
         })
         .ok();
+    let mut told_to_end = false;
+    let end = async || {
+        wait_for_the_end().await?;
+        told_to_end = true;
+        Ok(())
+    };
     let successor = async {
         match &door {
-            Some(door) => door.next(|| succession::estate(&folder, &front)).await,
-            None => std::future::pending().await,
+            Some(door) => {
+                door.next_or(|| succession::estate(&folder, &front), end)
+                    .await
+            }
+            None => wait_for_the_end().await.map(|()| None),
         }
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), port = config.port, data = %folder.path().display(), "serving");
 
     let successor = tokio::select! {
         biased;
-        end = wait_for_the_end() => { end?; None }
         // It ends by shutdown alone; without it nothing would be mended any more, so that a restart is better.
         ended = &mut reconciling => anyhow::bail!("the reconcile loop ended by itself: {ended:?}"),
-        successor = successor => Some(successor),
+        successor = successor => successor?,
     };
     shutdown.cancel();
     tasks.close();
     let handed_over = successor.is_some();
-    let (within, idle) = match successor {
+    let grace = match successor {
         None => {
             tracing::info!("ending: no new connections, what is in flight finishes");
             front.close();
             reconciler.resign().await;
-            (DRAIN, IDLE)
+            SHORT
         }
         Some(successor) => {
             tracing::info!(
@@ -313,22 +349,18 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
             drop((control, folder, door));
             reconciler.resign().await;
             successor.go().await;
-            (LONG_DRAIN, LONG_IDLE)
+            match told_to_end {
+                true => SHORT,
+                false => LONG,
+            }
         }
-    };
-    let until = tokio::time::Instant::now() + within;
-    let finishing = async {
-        let finished = front.finish(within, idle).await;
-        // After the connections: a tunnel may begin on one until it is closed.
-        let left = until.saturating_duration_since(tokio::time::Instant::now());
-        proxy.drain(left).await;
-        finished
     };
     let finished = tokio::select! {
         biased;
-        finished = finishing => finished,
+        finished = ending::finish(&front, &proxy, grace) => finished,
         _ = wait_for_the_end(), if handed_over => false,
     };
+    told.cancel();
     if let Some(log) = access_log {
         let _ = tokio::task::spawn_blocking(move || log.end()).await;
     }
@@ -360,38 +392,6 @@ async fn recover(recovery: &Recovery) -> Result<()> {
         if result.outcome != RecoverOutcome::Unchanged {
             tracing::info!(agent = %result.name, outcome = ?result.outcome, from = ?result.from, "recovered");
         }
-    }
-    Ok(())
-}
-
-async fn start_detached(path: &std::path::Path, config: &ServeConfig) -> Result<()> {
-    let running = data_folder::holder(path);
-    let path = match running {
-        Some(_) if config.takeover => path.to_owned(),
-        Some(process) => anyhow::bail!(
-            "a server (process {process}) runs on the data folder {} already; `agentainer serve --detach --takeover` takes over \
-             from it and fails no request",
-            path.display()
-        ),
-        // Made with the right mode and given back at once: the server takes it.
-        None => DataFolder::open(path.to_owned())?.path().to_owned(),
-    };
-    let process = detach::start(&path, config.port, running.is_some()).await?;
-    println!(
-        "agentainer serves on http://localhost:{} (process {process}, log {}/server.log)",
-        config.port,
-        path.display()
-    );
-    Ok(())
-}
-
-async fn wait_for_the_end() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use super::events::EventsArgs;
 use super::get::{GetArgs, ListArgs};
 use super::graph::GraphArgs;
 use super::health::{HealthArgs, VersionArgs};
+use super::invoke::InvokeArgs;
 use super::lifecycle::{ActArgs, ScaleArgs, StopArgs};
 use super::logs::LogsArgs;
 use super::recover::RecoverArgs;
@@ -134,6 +135,7 @@ pub enum ClientCommand {
     Describe(DescribeArgs),
     Logs(LogsArgs),
     Events(EventsArgs),
+    Invoke(Box<InvokeArgs>),
     Graph(GraphArgs),
     Wait(WaitArgs),
     /// Start agents that were stopped.

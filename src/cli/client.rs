@@ -141,6 +141,18 @@ impl Client {
         Ok(Lines::new(response.into_body(), self.address.to_string()))
     }
 
+    /// Any request, with its answer whatever that is; it may begin late.
+    pub(super) async fn invoke(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
+        let body = Full::new(body).map_err(never).boxed();
+        self.exchange(method, path, headers, body, None).await
+    }
+
     /// A status and a body for whatever the status is: for `GET /ready`, whose 503 says what is wrong.
     pub(super) async fn probe<T: DeserializeOwned>(&self, path: &str) -> Result<(u16, T), Failure> {
         let response = self

@@ -8,6 +8,7 @@ use super::names::{self, Names, fetch, path};
 use super::output::{standing, yaml};
 use super::text::{age, indented, list_or, short, table};
 use super::{Context, Failure};
+use crate::agent::status::QueueStatus;
 use crate::agent::{Agent, AgentStatus, Condition, EventRecord, Revision};
 use crate::wire::{AgentListBody, EventListBody};
 
@@ -113,6 +114,7 @@ fn described(
                 agent.spec.port.0
             ),
         ),
+        ("Requests", requests(name, status.queue.as_ref(), now)),
         ("Upstreams", list_or(status.upstreams.iter().cloned(), "-")),
         ("Called by", list_or(callers, "-")),
     ];
@@ -136,6 +138,29 @@ fn described(
     out.push_str(&last_lines(&status.conditions));
     out.push_str(&happened(events, now));
     Ok(out)
+}
+
+/// What is kept for the agent.
+fn requests(name: impl std::fmt::Display, queue: Option<&QueueStatus>, now: Timestamp) -> String {
+    let Some(queue) = queue else {
+        return "not known".to_owned();
+    };
+    let oldest = queue
+        .oldest
+        .map(|oldest| format!(" (the oldest {})", age(oldest, now)))
+        .unwrap_or_default();
+    let mut text = format!(
+        "{} pending{oldest}, {} in flight",
+        queue.pending, queue.in_flight
+    );
+    let odd = queue.unknown + queue.dead_lettered;
+    if odd > 0 {
+        text.push_str(&format!(
+            ", {} unknown, {} dead letters: see `agentainer requests dead {name}`",
+            queue.unknown, queue.dead_lettered
+        ));
+    }
+    text
 }
 
 /// A revision with its number: `3 (0123456789ab)`.

@@ -75,6 +75,11 @@ impl Failure {
         self.code() == 3
     }
 
+    /// Whether the server said that what was once there is gone: a position that its stream no longer reaches.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Refused(refused) if refused.status == 410)
+    }
+
     /// What is told on standard error; `None` when there is nothing to say.
     pub fn message(&self) -> Option<String> {
         match self {

@@ -3,12 +3,13 @@
 use clap::Args;
 
 use super::client::with_query;
+use super::following::{Following, Told};
 use super::names::{self, path};
 use super::output::{self, Format};
 use super::text::{line, widths};
 use super::{Context, Failure};
 use crate::agent::Agent;
-use crate::wire::{AgentListBody, WatchKind, WatchLine};
+use crate::wire::AgentListBody;
 
 /// Show agents.
 ///
@@ -130,65 +131,44 @@ async fn all(context: &Context, shown: &Shown) -> Result<(), Failure> {
     output::agents(context, &list.items, shown.output, false, !shown.no_headers)
 }
 
-/// A row, an object or a name for each change, until the server goes or Ctrl-C.
+/// A row, an object or a name for each change, over restarts and takeovers of the server, until Ctrl-C.
 async fn watch(context: &Context, shown: &Shown, names: Option<&[String]>) -> Result<(), Failure> {
-    let mut lines = context.client.lines(&shown.path(true)).await?;
+    let mut following = Following::new(&context.client, shown.path(true));
     let wide = shown.output == Format::Wide;
     let headings: Vec<String> = output::headings(wide)
         .into_iter()
         .map(str::to_owned)
         .collect();
     let mut columns = widths(std::iter::once(&headings));
-    // Before the first bookmark comes what is there already; its rows are set together.
-    let (mut first, mut begun) = (Vec::new(), false);
-    while let Some(line_read) = lines.next::<WatchLine>().await? {
-        let agent = match (line_read.kind, line_read.object) {
-            (WatchKind::Error, _) => {
-                let message = line_read.message.unwrap_or_default();
-                return Err(Failure::error(format!("the watch ended: {message}")));
-            }
-            (WatchKind::Bookmark, _) => {
-                if !begun {
-                    begun = true;
-                    start(context, shown, &headings, &mut columns, &first)?;
-                    first.clear();
-                }
-                continue;
-            }
-            (_, Some(agent)) => agent,
-            (_, None) => continue,
-        };
-        let name = agent.metadata.name.as_str();
-        if names.is_some_and(|names| !names.iter().any(|wanted| wanted == name)) {
-            continue;
+    let mut begun = false;
+    loop {
+        let mut told = following.next().await?;
+        let wanted = |name: &str| names.is_none_or(|names| names.iter().any(|one| one == name));
+        told.retain(|one| wanted(one.agent.metadata.name.as_str()));
+        // What is there already comes first, and its rows are set together.
+        if !begun {
+            begun = true;
+            let agents = told.iter().map(|one| &*one.agent);
+            start(context, shown, &headings, &mut columns, agents)?;
         }
-        if begun {
-            let deleted = line_read.kind == WatchKind::Deleted;
-            one(context, shown, &columns, &agent, deleted)?;
-        } else {
-            first.push(agent);
+        for Told { agent, deleted } in &told {
+            one(context, shown, &columns, agent, *deleted)?;
         }
     }
-    Err(Failure::Unreachable {
-        server: context.client.address().to_string(),
-        cause: "the watch ended, since the server is stopping".to_owned(),
-    })
 }
 
-fn start(
+/// The headings, over columns as wide as these agents ask for.
+fn start<'a>(
     context: &Context,
     shown: &Shown,
     headings: &Vec<String>,
     columns: &mut Vec<usize>,
-    agents: &[Agent],
+    agents: impl Iterator<Item = &'a Agent>,
 ) -> Result<(), Failure> {
     if matches!(shown.output, Format::Table | Format::Wide) {
         let now = crate::clock::now();
         let wide = shown.output == Format::Wide;
-        let rows: Vec<_> = agents
-            .iter()
-            .map(|agent| output::row(agent, wide, now))
-            .collect();
+        let rows: Vec<_> = agents.map(|agent| output::row(agent, wide, now)).collect();
         *columns = widths(std::iter::once(headings).chain(&rows));
         // Room for the phases to come.
         if let Some(status) = columns.get_mut(2) {
@@ -198,9 +178,7 @@ fn start(
             context.console.line(&line(headings, columns))?;
         }
     }
-    agents
-        .iter()
-        .try_for_each(|agent| one(context, shown, columns, agent, false))
+    Ok(())
 }
 
 fn one(

@@ -11,6 +11,7 @@
 //! | `failure` | how a command ends, and its exit code |
 //! | `manifests`, `builds`, `build_context`, `dockerignore` | what is read from this machine |
 //! | `watching`, `goal`, `waiting` | `--wait` |
+//! | `following` | `get --watch` over restarts of the server |
 //! | `patience` | how long a watch waits for its server |
 //! | one file a verb or family of verbs | the rest |
 
@@ -30,10 +31,12 @@ mod dockerignore;
 mod environment;
 mod events;
 mod failure;
+mod following;
 mod get;
 mod goal;
 mod graph;
 mod health;
+mod invoke;
 mod lifecycle;
 mod lines;
 mod logs;
@@ -134,6 +137,8 @@ async fn dispatch(global: Global, command: ClientCommand) -> Result<(), Failure>
             | ClientCommand::Schema(_)
             | ClientCommand::Token(_)
             | ClientCommand::Completion { .. }
+            // Anybody may ask an agent, and none is shown our tokens.
+            | ClientCommand::Invoke(_)
     );
     let token = if offline {
         None
@@ -175,6 +180,7 @@ async fn dispatch(global: Global, command: ClientCommand) -> Result<(), Failure>
             delete::run(context, args).await
         }
         ClientCommand::Rollout(args) => rollout::run(context, args).await,
+        ClientCommand::Invoke(args) => invoke::run(context, args).await,
         ClientCommand::Requests(args) => requests::run(context, args).await,
         ClientCommand::Validate(args) => validate::run(context, args),
         ClientCommand::Schema(args) => schema::run(context, args),

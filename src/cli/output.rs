@@ -28,9 +28,9 @@ pub enum Format {
 
 /// The headings of a table of agents.
 pub(super) fn headings(wide: bool) -> Vec<&'static str> {
-    let mut headings = vec!["NAME", "READY", "STATUS", "RESTARTS", "AGE"];
+    let mut headings = vec!["NAME", "READY", "STATUS", "RESTARTS", "QUEUE", "AGE"];
     if wide {
-        headings.extend(["IMAGE", "REVISION", "OWNER", "ADDRESS", "UPSTREAMS"]);
+        headings.extend(["DEAD", "IMAGE", "REVISION", "OWNER", "ADDRESS", "UPSTREAMS"]);
     }
     headings
 }
@@ -43,17 +43,26 @@ pub(super) fn row(agent: &Agent, wide: bool, now: Timestamp) -> Vec<String> {
         .iter()
         .map(|instance| instance.restarts)
         .sum();
+    let queue = status.queue.as_ref();
     let mut row = vec![
         agent.metadata.name.to_string(),
         format!("{}/{}", status.ready_replicas, agent.spec.replicas.0),
         standing(agent),
         restarts.to_string(),
+        queue.map_or_else(
+            || "-".to_owned(),
+            |it| (it.pending + it.in_flight).to_string(),
+        ),
         age(agent.metadata.creation_timestamp, now),
     ];
     if wide {
         let addresses = status.instances.iter().filter_map(|instance| instance.ip);
         let revision = status.revision.as_ref().map(ToString::to_string);
         row.extend([
+            queue.map_or_else(
+                || "-".to_owned(),
+                |it| (it.unknown + it.dead_lettered).to_string(),
+            ),
             image(agent),
             revision.map_or_else(|| "-".to_owned(), |revision| short(&revision)),
             agent.metadata.owner.clone(),

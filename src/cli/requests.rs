@@ -8,7 +8,7 @@ use super::names::{bare, path};
 use super::output::{self, Format};
 use super::text::{age, count, list_or, table};
 use super::{Context, Failure};
-use crate::wire::{RequestCount, RequestItem, RequestListBody};
+use crate::wire::{CallbackKey, RequestCount, RequestItem, RequestListBody};
 
 const HEADINGS: [&str; 7] = ["ID", "STATUS", "METHOD", "TARGET", "ANSWER", "TRIES", "AGE"];
 
@@ -24,7 +24,8 @@ const HEADINGS: [&str; 7] = ["ID", "STATUS", "METHOD", "TARGET", "ANSWER", "TRIE
   agentainer requests replay users ID
   agentainer requests replay users --all --state dead,unknown
   agentainer requests cancel users ID
-  agentainer requests clear users")]
+  agentainer requests clear users
+  agentainer requests callback-key users")]
 pub struct RequestsArgs {
     /// What to do.
     #[command(subcommand)]
@@ -44,6 +45,18 @@ enum RequestsCommand {
     /// Give one up that is not settled; its agent may have handled it if it was on its way.
     Cancel(OneArgs),
     Clear(ClearArgs),
+    CallbackKey(CallbackKeyArgs),
+}
+
+/// Print the key that an agent's callbacks are signed with. A secret.
+///
+/// `X-Agentainer-Signature: t=SECONDS,v1=HEX` is HMAC-SHA256 over "SECONDS.ID.BODY" with this key's text, ID being that of
+/// `X-Agentainer-Request-Id`.
+#[derive(Args, Debug)]
+struct CallbackKeyArgs {
+    /// The agent, as NAME or agent/NAME.
+    #[arg(value_name = "NAME")]
+    name: String,
 }
 
 /// Which are listed.
@@ -148,6 +161,11 @@ pub(super) async fn run(context: &Context, args: &RequestsArgs) -> Result<(), Fa
                 _ => told(context, &args.id, "cancelled"),
             }
         }
+        RequestsCommand::CallbackKey(args) => {
+            let at = path(&bare(&args.name)?, "/callback-key");
+            let key: CallbackKey = context.client.get(&at).await?;
+            context.console.line(&key.key)
+        }
         RequestsCommand::Clear(args) => {
             let name = bare(&args.name)?;
             let at = with_query(&path(&name, "/requests"), &[("state", args.state.clone())]);
@@ -229,6 +247,17 @@ fn shown(context: &Context, item: &RequestItem, format: Format) -> Result<(), Fa
     ));
     if let Some(settled) = record.settled {
         text.push_str(&format!("Settled:   {settled}\n"));
+    }
+    if let Some(callback) = &record.callback {
+        let calls = count(usize::try_from(callback.calls).unwrap_or(0), "call");
+        text.push_str(&format!(
+            "Callback:  {} {} ({calls})",
+            callback.host, callback.status
+        ));
+        if !callback.reason.is_empty() {
+            text.push_str(&format!(": {}", callback.reason));
+        }
+        text.push('\n');
     }
     text.push_str(&format!(
         "Expires:   {}\nRequest:   {} {} ({})\n",

@@ -1,17 +1,16 @@
 //! TLS to the server: whom a client trusts.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context as _;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Failure;
+use crate::trust;
 
 /// Begins TLS on connections to one server.
 #[derive(Clone)]
@@ -34,19 +33,9 @@ impl Tls {
     /// # Errors
     /// When there are none, or the name is none that a certificate can have.
     pub(super) fn new(host: &str, authorities: Option<&Path>) -> Result<Self, Failure> {
-        let roots = match authorities {
-            Some(path) => of_file(path)?,
-            None => of_system()?,
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .context("TLS cannot be spoken")?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let config = trust::config(roots(authorities)?).context("no TLS")?;
         Ok(Self {
-            connector: TlsConnector::from(Arc::new(config)),
+            connector: TlsConnector::from(config),
             name: ServerName::try_from(host.to_owned())
                 .map_err(|_| Failure::error(format!("'{host}' is no name of a server")))?,
             given: authorities.is_some(),
@@ -75,28 +64,15 @@ impl Tls {
     }
 }
 
-fn of_file(path: &Path) -> Result<RootCertStore, Failure> {
-    let mut roots = RootCertStore::empty();
-    let given = || format!("--ca-cert: {} cannot be used", path.display());
-    for one in CertificateDer::pem_file_iter(path).with_context(given)? {
-        roots.add(one.with_context(given)?).with_context(given)?;
+fn roots(authorities: Option<&Path>) -> Result<RootCertStore, Failure> {
+    if let Some(path) = authorities {
+        return trust::of_file(path).map_err(|error| Failure::error(format!("--ca-cert: {error}")));
     }
-    if roots.is_empty() {
-        return Err(Failure::error(format!(
-            "--ca-cert: {} holds no certificate in PEM",
-            path.display()
-        )));
-    }
-    Ok(roots)
-}
-
-fn of_system() -> Result<RootCertStore, Failure> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err(Failure::error(
+    let roots = trust::of_system();
+    match roots.is_empty() {
+        true => Err(Failure::error(
             "this system trusts no authority: install ca-certificates, or give --ca-cert FILE",
-        ));
+        )),
+        false => Ok(roots),
     }
-    Ok(roots)
 }

@@ -137,13 +137,19 @@ async fn follow(
             None => watching.changed().await?,
         }
         for (name, goal) in goals {
-            let verdict = goal.judge(watching.agents.get(name));
+            let agent = watching.agents.get(name);
+            let verdict = match agent {
+                // What an earlier server said of it may be long past.
+                Some(_) if *goal != Goal::Deleted && watching.unconfirmed.contains(name) => {
+                    Verdict::Waiting("not looked at yet".to_owned())
+                }
+                agent => goal.judge(agent),
+            };
             let what = match (&verdict, goal) {
                 (Verdict::Done, Goal::Deleted) => "deleted".to_owned(),
-                (Verdict::Done, _) => watching
-                    .agents
-                    .get(name)
-                    .map_or_else(|| "done".to_owned(), super::output::standing),
+                (Verdict::Done, _) => {
+                    agent.map_or_else(|| "done".to_owned(), super::output::standing)
+                }
                 (verdict, _) => verdict.to_string(),
             };
             match verdict {

@@ -1,6 +1,6 @@
 //! A view of all agents that is kept up to date by `GET /agents?watch=true`, over restarts of the server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Failure;
 use super::client::Client;
@@ -15,6 +15,8 @@ pub(super) struct Watching {
     lines: Option<Lines>,
     /// The agents as last told, by name.
     pub(super) agents: BTreeMap<String, Agent>,
+    /// Those whose status is that of an earlier server: the one that answers has not looked at them.
+    pub(super) unconfirmed: BTreeSet<String>,
     /// What a new watch has told so far, until it has told all.
     fresh: Option<BTreeMap<String, Agent>>,
     patience: Patience,
@@ -26,6 +28,7 @@ impl Watching {
             client: client.clone(),
             lines: None,
             agents: BTreeMap::new(),
+            unconfirmed: BTreeSet::new(),
             fresh: None,
             patience: Patience::default(),
         }
@@ -68,6 +71,12 @@ impl Watching {
             .as_ref()
             .map(|agent| agent.metadata.name.to_string())
             .or_else(|| line.name.as_ref().map(ToString::to_string));
+        if let Some(name) = &name {
+            match line.unconfirmed {
+                true => self.unconfirmed.insert(name.clone()),
+                false => self.unconfirmed.remove(name),
+            };
+        }
         let agents = self.fresh.as_mut().unwrap_or(&mut self.agents);
         match (line.kind, name, line.object) {
             (WatchKind::Added | WatchKind::Modified, Some(name), Some(agent)) => {

@@ -1,7 +1,7 @@
-//! What a client asks on one connection: whether anything of late, and whether it takes most of it back.
+//! What a client asks on one connection: whether anything of late or just now, and whether it takes most of it back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -15,8 +15,12 @@ const TAKEN_BACK: u64 = 200;
 pub(super) struct Asked {
     count: AtomicU64,
     taken_back: AtomicU64,
-    /// Cancelled at the first request of HTTP/2.
-    pub(super) http2: CancellationToken,
+    /// Requests whose answers are not over.
+    open: AtomicU64,
+    /// Whether bytes came that belong to no request yet.
+    heard: AtomicBool,
+    /// Whether bytes of ours wait for the client.
+    write_waits: AtomicBool,
     /// Cancelled when most of it is taken back.
     pub(super) abused: CancellationToken,
 }
@@ -25,9 +29,7 @@ impl Asked {
     /// A request came.
     pub(super) fn begin(self: &Arc<Self>, is_http2: bool) -> Asking {
         self.count.fetch_add(1, Ordering::Relaxed);
-        if is_http2 && !self.http2.is_cancelled() {
-            self.http2.cancel();
-        }
+        self.heard.store(false, Ordering::Relaxed);
         Asking(is_http2.then(|| Arc::clone(self)))
     }
 
@@ -48,6 +50,55 @@ impl Asked {
             }
             (before, within) = (now, further);
         }
+    }
+}
+
+/// How long a connection without a request is left as it is.
+pub(super) const REST: Duration = Duration::from_secs(1);
+
+impl Asked {
+    /// Counts a request until its answer is over.
+    pub(super) fn open(self: &Arc<Self>) -> Open {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(self))
+    }
+
+    /// Bytes came.
+    pub(super) fn heard(&self) {
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes of ours went, or wait.
+    pub(super) fn write_waits(&self, waits: bool) {
+        self.write_waits.store(waits, Ordering::Relaxed);
+    }
+
+    /// Ends when there was no request for [`REST`], and nothing of one nor of an answer is under way.
+    pub(super) async fn rests(&self) {
+        let mut before = self.count.load(Ordering::Relaxed);
+        loop {
+            tokio::time::sleep(REST).await;
+            let now = self.count.load(Ordering::Relaxed);
+            let still = [&self.heard, &self.write_waits]
+                .iter()
+                .all(|moves| !moves.load(Ordering::Relaxed));
+            if now == before && still && self.open.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            before = now;
+        }
+    }
+}
+
+/// A request until its answer is over.
+#[derive(Debug)]
+pub(super) struct Open(Arc<Asked>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        // What came meanwhile was its body.
+        self.0.heard.store(false, Ordering::Relaxed);
     }
 }
 

@@ -2,27 +2,29 @@
 //! proxy or the router.
 
 use std::convert::Infallible;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version};
+use http::{Request, Response};
 use http_body_util::Either;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt as _};
 
-use super::asked::Asked;
+use super::asked::{Asked, REST};
+use super::door::{Broke, Door, service};
 use super::hosts::Hosts;
 use super::patience::Patience;
 use super::rate::Rates;
+use super::wire::Wire;
 use super::{Certificate, Connected, Limits};
-use crate::proxy::{self, Proxy, ProxyBody, path};
+use crate::proxy::{self, Proxy, ProxyBody, Seldom, path};
 
 /// As many header fields as hyper takes when it is told nothing. It then needs no memory of its own to find them.
 pub(super) const HYPERS_HEADERS: usize = 100;
@@ -53,10 +55,13 @@ impl End {
 pub(super) struct Serve<R> {
     proxy: Arc<Proxy>,
     router: R,
-    http: Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     handshake: Duration,
     first: Duration,
     quiet: Duration,
+    /// How long a connection rests.
+    rest: Duration,
     pub(super) hosts: Hosts,
     rates: Option<Rates>,
 }
@@ -69,15 +74,16 @@ impl<R> std::fmt::Debug for Serve<R> {
 
 impl<R> Serve<R> {
     pub(super) fn new(proxy: Arc<Proxy>, router: R, limits: &Limits) -> Self {
-        let mut http = Builder::new(TokioExecutor::new());
-        http.http1()
+        let mut http1 = http1::Builder::new();
+        http1
             .header_read_timeout(limits.head_timeout)
             // hyper refuses to go below 8 KiB.
             .max_buf_size(limits.head_size.max(8192));
         if limits.headers != HYPERS_HEADERS {
-            http.http1().max_headers(limits.headers);
+            http1.max_headers(limits.headers);
         }
-        http.http2()
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.head_size).unwrap_or(u32::MAX))
@@ -85,15 +91,27 @@ impl<R> Serve<R> {
         Self {
             proxy,
             router,
-            http,
+            http1,
+            http2,
             handshake: limits.handshake_timeout,
             // hyper's own limit of a head goes first, and says 408.
             first: limits.head_timeout + limits.head_timeout / 4,
             quiet: limits.quiet,
+            // From the end of the last answer, as when it did not rest.
+            rest: limits.head_timeout.min(limits.quiet).saturating_sub(REST),
             hosts: Hosts::default(),
             rates: limits.client_rate.map(Rates::new),
         }
     }
+}
+
+/// What may become of a connection while its client wants no end of it.
+enum Turn {
+    Abused,
+    Closing,
+    Quiet,
+    /// No request came for a while.
+    Rest,
 }
 
 impl<R, B> Serve<R>
@@ -104,7 +122,7 @@ where
         + Sync
         + 'static,
     R::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// Serves a connection after its handshake.
@@ -136,71 +154,166 @@ where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let asked = Arc::new(Asked::default());
-        let service = hyper::service::service_fn(|request: Request<Incoming>| {
-            let (this, asked, closing) =
-                (Arc::clone(&self), Arc::clone(&asked), end.closing.clone());
-            async move {
-                let is_http2 = request.version() == Version::HTTP_2;
-                let asking = asked.begin(is_http2);
-                let mut response = this.answer(request, connected).await;
-                asking.answered();
-                let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                if closing.is_cancelled() && !is_http2 && !switches {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(CONNECTION, close);
-                }
-                Ok::<_, Infallible>(response)
-            }
+        let door = Arc::new(Door {
+            serve: Arc::clone(&self),
+            asked: Arc::clone(&asked),
+            closing: end.closing.clone(),
+            connected,
         });
-        let mut http = self.http.clone();
-        http.http1().timer(Patience::default());
-        let serving = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        tokio::pin!(serving);
-        let ended = |served: Result<(), _>| {
-            if let Err(error) = served {
-                tracing::trace!(error, peer = %connected.peer, "connection broke off");
-            }
-        };
-        let quiet = asked.quiet(self.first, self.quiet);
-        let closing = tokio::select! {
+        let mut wire = Wire::new(stream, asked);
+        let is_http2 = tokio::select! {
             biased;
-            served = serving.as_mut() => return ended(served),
-            () = asked.abused.cancelled() => return tracing::debug!(peer = %connected.peer, "a client that takes back most of what it asks was cut off"),
-            () = end.closing.cancelled() => true,
-            () = quiet => false,
+            () = end.idle.cancelled() => return,
+            is_http2 = wire.is_http2() => is_http2,
+            () = tokio::time::sleep(self.first) => return,
         };
-        if !closing && asked.nothing() {
-            // Its GOAWAY would wait for an answer that never comes.
-            return;
-        }
-        if closing {
-            tokio::select! {
-                biased;
-                served = serving.as_mut() => return ended(served),
-                () = asked.http2.cancelled() => {}
-                () = end.idle.cancelled() => {}
-            }
-        }
-        serving.as_mut().graceful_shutdown();
-        tokio::select! {
-            biased;
-            served = serving => ended(served),
-            () = asked.abused.cancelled() => {}
-            () = end.cut.cancelled() => {}
+        let served = match is_http2 {
+            Ok(true) => Box::pin(self.http2(wire, door, &end)).await,
+            Ok(false) => self.http1(wire, door, &end).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = served {
+            tracing::trace!(error, peer = %connected.peer, "connection broke off");
         }
     }
 
-    async fn answer(
+    async fn http2<S>(&self, wire: Wire<S>, door: Arc<Door<R>>, end: &End) -> Result<(), Broke>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let asked = Arc::clone(&door.asked);
+        let mut serving = pin!(
+            self.http2
+                .serve_connection(TokioIo::new(wire), service(&door))
+        );
+        let turn = Seldom::new(Box::pin(async {
+            tokio::select! {
+                biased;
+                () = asked.abused.cancelled() => Turn::Abused,
+                () = end.closing.cancelled() => Turn::Closing,
+                () = asked.quiet(self.first, self.quiet) => Turn::Quiet,
+            }
+        }));
+        let turn = tokio::select! {
+            biased;
+            served = serving.as_mut() => return Ok(served?),
+            turn = turn => turn,
+        };
+        match turn {
+            Turn::Abused => return door.abused(),
+            // Its GOAWAY would wait for an answer that never comes.
+            Turn::Quiet if asked.nothing() => return Ok(()),
+            Turn::Quiet | Turn::Closing | Turn::Rest => serving.as_mut().graceful_shutdown(),
+        }
+        tokio::select! {
+            biased;
+            served = serving => Ok(served?),
+            () = asked.abused.cancelled() => door.abused(),
+            () = end.cut.cancelled() => Ok(()),
+        }
+    }
+
+    /// Between requests it holds next to nothing: hyper's part of the connection, with its buffers, is let go of when no request
+    /// came for a while, and made anew for the next one.
+    async fn http1<S>(&self, mut wire: Wire<S>, door: Arc<Door<R>>, end: &End) -> Result<(), Broke>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        loop {
+            match Box::pin(self.awake(wire, &door, end)).await? {
+                Some(resting) => wire = resting,
+                None => return Ok(()),
+            }
+            let comes = tokio::select! {
+                biased;
+                () = end.idle.cancelled() => return Ok(()),
+                comes = wire.comes() => comes?,
+                () = tokio::time::sleep(self.rest) => return Ok(()),
+            };
+            if !comes {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Serves requests until none comes for a while; `None` at the connection's end.
+    async fn awake<S>(
+        &self,
+        wire: Wire<S>,
+        door: &Arc<Door<R>>,
+        end: &End,
+    ) -> Result<Option<Wire<S>>, Broke>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let asked = &door.asked;
+        let mut http1 = self.http1.clone();
+        http1.timer(Patience::default());
+        let mut serving = http1
+            .serve_connection(TokioIo::new(wire), service(door))
+            .with_upgrades();
+        let turn = Seldom::new(Box::pin(async {
+            tokio::select! {
+                biased;
+                () = end.closing.cancelled() => Turn::Closing,
+                () = asked.rests() => Turn::Rest,
+                () = asked.quiet(self.first, self.quiet) => Turn::Quiet,
+            }
+        }));
+        let turn = tokio::select! {
+            biased;
+            served = &mut serving => return Ok(served.map(|()| None)?),
+            turn = turn => turn,
+        };
+        match turn {
+            Turn::Rest => {
+                let Some(parts) = serving.into_parts() else {
+                    return Ok(None);
+                };
+                let mut wire = parts.io.into_inner();
+                // A copy: empty as it commonly is, it would keep all of hyper's buffer.
+                wire.rewind(Bytes::copy_from_slice(&parts.read_buf));
+                return Ok(Some(wire));
+            }
+            Turn::Quiet if asked.nothing() => return Ok(None),
+            Turn::Quiet | Turn::Abused => {}
+            Turn::Closing => {
+                tokio::select! {
+                    biased;
+                    served = &mut serving => return Ok(served.map(|()| None)?),
+                    () = end.idle.cancelled() => {}
+                }
+            }
+        }
+        Pin::new(&mut serving).graceful_shutdown();
+        tokio::select! {
+            biased;
+            served = serving => Ok(served.map(|()| None)?),
+            () = end.cut.cancelled() => Ok(None),
+        }
+    }
+
+    pub(super) async fn answer(
         &self,
         mut request: Request<Incoming>,
         connected: Connected,
     ) -> Response<Either<ProxyBody, B>> {
+        let agent = self.hosts.agent(&request);
         if let Some(rates) = &self.rates
             && let Err(wait) = rates.count(connected.peer, request.headers())
         {
-            return proxy::too_many(&request, wait).map(Either::Left);
+            let refused = match agent.is_some() || path::is_proxied(request.uri().path()) {
+                true => {
+                    let (agent, peer) = (agent.as_deref(), connected.peer);
+                    self.proxy.too_many(agent, &request, peer, wait)
+                }
+                false => proxy::too_many(&request, wait),
+            };
+            return refused.map(Either::Left);
         }
-        if let Some(agent) = self.hosts.agent(&request) {
+        if let Some(agent) = agent
+            && !path::is_result(request.uri().path())
+        {
             return self
                 .proxy
                 .call_agent(&agent, request, connected.peer, connected.tls)
@@ -222,3 +335,7 @@ where
         }
     }
 }
+
+#[cfg(test)]
+#[path = "rest_tests.rs"]
+mod tests;

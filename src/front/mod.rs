@@ -6,11 +6,13 @@
 
 mod asked;
 mod connection;
+mod door;
 mod hosts;
 mod listener;
 mod patience;
 mod rate;
 mod tls;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -114,7 +116,7 @@ where
         + Sync
         + 'static,
     R::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     /// A front end without a listener.
@@ -353,7 +355,9 @@ where
                 tasks.spawn(async move {
                     match tls {
                         None => serve.connection(stream, connected, end).await,
-                        Some(tls) => serve.encrypted(&tls, stream, connected, end).await,
+                        Some(tls) => {
+                            Box::pin(serve.encrypted(&tls, stream, connected, end)).await;
+                        }
                     }
                     drop(place);
                 });

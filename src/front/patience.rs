@@ -13,11 +13,13 @@ use hyper::rt::{Sleep, Timer};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::proxy::Seldom;
+
 /// The timer of one connection, of which one part is waited for at a time.
 #[derive(Debug, Default)]
 pub(super) struct Patience(Arc<Set>);
 
-type Set = Mutex<Option<Pin<Box<tokio::time::Sleep>>>>;
+type Set = Mutex<Option<Seldom<Pin<Box<tokio::time::Sleep>>>>>;
 
 impl Timer for Patience {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
@@ -50,14 +52,15 @@ impl Future for Until {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut set = self.set.lock();
-        let timer = set.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.deadline)));
-        if timer.deadline() > self.deadline {
-            timer.as_mut().reset(self.deadline);
+        let timer = set
+            .get_or_insert_with(|| Seldom::new(Box::pin(tokio::time::sleep_until(self.deadline))));
+        if timer.get().deadline() > self.deadline {
+            timer.change().as_mut().reset(self.deadline);
         }
-        ready!(timer.as_mut().poll(cx));
-        if timer.deadline() < self.deadline {
-            timer.as_mut().reset(self.deadline);
-            ready!(timer.as_mut().poll(cx));
+        ready!(Pin::new(&mut *timer).poll(cx));
+        if timer.get().deadline() < self.deadline {
+            timer.change().as_mut().reset(self.deadline);
+            ready!(Pin::new(&mut *timer).poll(cx));
         }
         Poll::Ready(())
     }

@@ -6,14 +6,19 @@
 //!
 //! ## Guarantees
 //!
-//! What [`RequestJournal::admit`] answered for is on disk. Each record has one state at any moment and takes the steps of
+//! What [`RequestJournal::admit`] answered for is on disk. Of two requests with the same key, however many servers they come by, one is
+//! admitted. Each record has one state at any moment and takes the steps of
 //! [`record::Standing`] alone; a claim that was lost changes nothing. Nothing that is not settled is ever dropped to make room.
 
+mod admission;
+mod callbacks;
 mod error;
+mod events;
 mod news;
 pub mod policy;
 pub mod record;
 pub mod redis;
+pub mod shown;
 
 use std::time::Duration;
 
@@ -25,7 +30,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+pub use self::admission::{Admission, Admitted, Begin, Bounds, Key};
+pub use self::callbacks::{Call, CallEnd, Callback, CallbackJournal, CallbackState, Calls};
 pub use self::error::{Bound, JournalError};
+pub use self::events::{Addition, EventJournal, EventPage, KeptEvent};
 pub use self::news::News;
 pub use self::record::State;
 use crate::agent::Uid;
@@ -161,47 +169,6 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// The bounds that a request is admitted within.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// `persistence.maxQueue`.
-    pub max_queue: u64,
-    /// `persistence.maxBytes`.
-    pub max_bytes: u64,
-}
-
-/// How a record begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begin {
-    /// To be delivered.
-    Pending,
-    /// It was sent and no answer came.
-    Unknown,
-}
-
-/// A request to be kept.
-#[derive(Clone, Debug)]
-pub struct Admission {
-    /// Its name; chosen by who admits it, so that a repeated call admits it once.
-    pub id: RecordId,
-    /// Of which life of the agent.
-    pub uid: Uid,
-    /// The agent's name.
-    pub agent: String,
-    /// Its head.
-    pub head: Head,
-    /// Its body.
-    pub body: Bytes,
-    /// The hash of its capability.
-    pub capability: String,
-    /// How long it may wait, and how long it is kept once it is settled.
-    pub ttl: Duration,
-    /// See [`Bounds`].
-    pub bounds: Bounds,
-    /// See [`Begin`].
-    pub begin: Begin,
-}
-
 /// A record without its bodies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -231,6 +198,12 @@ pub struct Record {
     pub reason: String,
     /// What the agent answered last.
     pub answer: Option<AnswerHead>,
+    /// Whether its client waits for the answer itself: it was admitted as claimed, and has that claim still.
+    pub live: bool,
+    /// See [`Key::salt`].
+    pub salt: Option<String>,
+    /// Who is told how it ended.
+    pub callback: Option<Callback>,
 }
 
 /// The right to deliver a record and to say how it ended.
@@ -273,7 +246,7 @@ pub struct Take {
     pub uid: Uid,
     /// At most so many at once.
     pub most: u64,
-    /// At most so many in delivery at any moment, by everybody.
+    /// At most so many in delivery at any moment, by everybody. What is [`Record::live`] does not count.
     pub concurrency: u64,
     /// In the order of admission, one at a time.
     pub strict: bool,
@@ -314,6 +287,10 @@ pub struct Backlog {
     pub counts: Vec<(State, u64)>,
     /// When the oldest that waits was admitted.
     pub oldest: Option<Timestamp>,
+    /// How many were ever admitted, as long as one of them is there.
+    pub admitted: u64,
+    /// How many came to each end, as long as one of them is there.
+    pub ended: Vec<(State, u64)>,
 }
 
 impl Backlog {
@@ -330,11 +307,12 @@ impl Backlog {
 /// The journal of requests: the port.
 #[async_trait]
 pub trait RequestJournal: Send + Sync {
-    /// Keeps a request. When this answers, it is on disk. Admitting the same id again changes nothing.
+    /// Keeps a request, unless there is one of the same [`Key`]. When this answers, it is on disk. Admitting the same id again changes
+    /// nothing.
     ///
     /// # Errors
     /// [`JournalError::Full`] and [`JournalError::NotDurable`]: it is surely not kept. [`JournalError::Link`]: it may be.
-    async fn admit(&self, admission: Admission) -> Result<()>;
+    async fn admit(&self, admission: Admission) -> Result<Admitted>;
 
     /// Takes records to be delivered, the earliest admitted first.
     ///

@@ -2,13 +2,14 @@
 //! that a record was settled. Hints alone: what another server does is not told here, and who waits looks again now and then.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
-use super::{Record, RecordId, RequestJournal, Result};
+use super::{Backlog, Record, RecordId, RequestJournal, Result};
 use crate::agent::Uid;
 
 /// How often who waits for a record looks at it without being told: another server may settle it.
@@ -18,16 +19,22 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct News {
     settled: broadcast::Sender<RecordId>,
+    streamed: broadcast::Sender<RecordId>,
     waiting: Mutex<BTreeMap<Uid, String>>,
+    backlogs: Mutex<Option<Arc<Vec<Backlog>>>>,
     work: Notify,
+    calls: Notify,
 }
 
 impl Default for News {
     fn default() -> Self {
         Self {
             settled: broadcast::Sender::new(1024),
+            streamed: broadcast::Sender::new(1024),
             waiting: Mutex::default(),
+            backlogs: Mutex::default(),
             work: Notify::new(),
+            calls: Notify::new(),
         }
     }
 }
@@ -49,15 +56,55 @@ impl News {
         std::mem::take(&mut *self.waiting.lock())
     }
 
+    /// The backlogs were looked at.
+    pub fn looked(&self, backlogs: Vec<Backlog>) {
+        *self.backlogs.lock() = Some(Arc::new(backlogs));
+    }
+
+    /// The backlogs as they were seen last, a few seconds ago at most while the journal can be looked at; `None` when they never were.
+    pub fn backlogs(&self) -> Option<Arc<Vec<Backlog>>> {
+        self.backlogs.lock().clone()
+    }
+
     /// Waits until there may be work.
     pub async fn work(&self) {
         self.work.notified().await;
+    }
+
+    /// A call may be due.
+    pub fn calls_due(&self) {
+        self.calls.notify_one();
+    }
+
+    /// Waits until one may be.
+    pub async fn calls(&self) {
+        self.calls.notified().await;
+    }
+
+    /// This record was settled just now.
+    pub fn ended(&self, record: &Record) {
+        self.settled(&record.id);
+        if record.callback.is_some() {
+            self.calls_due();
+        }
+    }
+
+    /// A record's run has a new event, or ended.
+    pub fn streamed(&self, id: &RecordId) {
+        // Nobody may listen.
+        let _ = self.streamed.send(id.clone());
+    }
+
+    /// Hears of runs' events from now on.
+    pub fn listen(&self) -> broadcast::Receiver<RecordId> {
+        self.streamed.subscribe()
     }
 
     /// A record was settled.
     pub fn settled(&self, id: &RecordId) {
         // Nobody may wait.
         let _ = self.settled.send(id.clone());
+        self.streamed(id);
     }
 
     /// A record once it is settled, at the latest as it is after so long; `None` when there is none.

@@ -23,6 +23,11 @@ pub enum Outcome {
         /// And asks to come again after so long (`Retry-After`).
         retry_after: Option<Duration>,
     },
+    /// The agent answered, and its client waited for that and has it: nothing is repeated behind its back.
+    Passed {
+        /// With this status.
+        status: u16,
+    },
 }
 
 /// What a record's request and its agent's spec say of repeating it.
@@ -85,7 +90,8 @@ pub fn judge(outcome: Outcome, terms: Terms, tries: u32) -> Verdict {
                 Verdict::Settle(State::Failed)
             }
         }
-        Outcome::Answered { .. } => Verdict::Settle(State::Completed),
+        Outcome::Passed { status } if status >= 500 => Verdict::Settle(State::Failed),
+        Outcome::Answered { .. } | Outcome::Passed { .. } => Verdict::Settle(State::Completed),
     }
 }
 

@@ -71,6 +71,22 @@ fn an_answer_below_500_is_an_outcome() {
 }
 
 #[test]
+fn law_3_what_its_client_has_the_answer_to_is_never_repeated_behind_its_back() {
+    for terms in all_terms() {
+        for (status, state) in [
+            (200, State::Completed),
+            (404, State::Completed),
+            (429, State::Completed),
+            (500, State::Failed),
+            (503, State::Failed),
+        ] {
+            let verdict = judge(Outcome::Passed { status }, terms, 1);
+            assert_eq!(verdict, Verdict::Settle(state), "{terms:?}");
+        }
+    }
+}
+
+#[test]
 fn refusals_are_retried_when_they_are_wanted_and_say_when() {
     for terms in all_terms() {
         for status in [429, 503] {
@@ -125,6 +141,8 @@ enum Worker {
         record: usize,
         token: u64,
         sent: bool,
+        /// Its client waits for the answer.
+        live: bool,
     },
 }
 
@@ -174,6 +192,21 @@ impl World {
         }
     }
 
+    /// The same, and the first two are forwarded while their clients wait.
+    fn live() -> Self {
+        let mut world = Self::new();
+        for record in 0..2 {
+            world.records[record].standing = Standing::LIVE;
+            world.workers[record] = Worker::Holds {
+                record,
+                token: Standing::LIVE.token,
+                sent: false,
+                live: true,
+            };
+        }
+        world
+    }
+
     /// Everything that can happen next.
     fn next(&self) -> Vec<Self> {
         let mut found = Vec::new();
@@ -195,6 +228,7 @@ impl World {
                                     record,
                                     token,
                                     sent: false,
+                                    live: false,
                                 };
                             });
                         }
@@ -211,6 +245,7 @@ impl World {
                     record,
                     token,
                     sent,
+                    live,
                 } => {
                     let tries = self.records[record].standing.tries();
                     let ends = |outcome| {
@@ -223,13 +258,23 @@ impl World {
                     if sent {
                         go(&|world| {
                             world.records[record].answers += 1;
-                            ends(answered(200))(world);
+                            let passed = Outcome::Passed { status: 200 };
+                            ends(if live { passed } else { answered(200) })(world);
                         });
                         go(&|world| {
                             world.records[record].answers += 1;
-                            ends(answered(500))(world);
+                            let passed = Outcome::Passed { status: 500 };
+                            ends(if live { passed } else { answered(500) })(world);
                         });
                         go(&ends(Outcome::NoAnswer));
+                        if live {
+                            // Its client went, and that cut it off.
+                            go(&|world| {
+                                let gone = Verdict::Settle(State::Cancelled);
+                                apply(&mut world.records[record], token, gone);
+                                world.workers[who] = Worker::Idle;
+                            });
+                        }
                     } else {
                         // It looks at its claim before it sends.
                         let holds = self.records[record].standing.after(Step::Release(token));
@@ -240,6 +285,7 @@ impl World {
                                     record,
                                     token,
                                     sent: true,
+                                    live,
                                 };
                             });
                         }
@@ -278,7 +324,7 @@ impl World {
 #[test]
 fn law_3_two_workers_and_three_records_with_a_crash_at_each_step() {
     let mut seen: BTreeSet<World> = BTreeSet::new();
-    let mut open = vec![World::new()];
+    let mut open = vec![World::new(), World::live()];
     while let Some(world) = open.pop() {
         if !seen.insert(world.clone()) {
             continue;

@@ -9,6 +9,8 @@
 //! pending, retrying ── expire ──► expired          failed, unknown, dead ── requeue ──► pending
 //! pending, claimed, retrying ── cancel ──► cancelled
 //! ```
+//!
+//! A record begins as pending; as claimed, when it is written before it is forwarded; or as unknown, when it was forwarded without.
 
 use std::fmt;
 use std::str::FromStr;
@@ -141,6 +143,14 @@ impl Standing {
         state: State::Pending,
         token: 0,
         attempts: 0,
+        forgiven: 0,
+    };
+
+    /// One that was admitted as claimed by who forwards it at once.
+    pub const LIVE: Self = Self {
+        state: State::Claimed,
+        token: 1,
+        attempts: 1,
         forgiven: 0,
     };
 

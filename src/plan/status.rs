@@ -50,6 +50,7 @@ pub(super) fn of(draft: &mut Draft<'_>, frame: &Frame<'_, '_>) -> AgentStatus {
         ready_replicas: count.available,
         updated_replicas: count.updated,
         upstreams,
+        queue: None,
     }
 }
 

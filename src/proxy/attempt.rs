@@ -4,32 +4,31 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Request, Uri};
 use http_body::Body as _;
-use tokio::time::Instant;
 
 use super::body::{ProxyBody, RequestBody};
-use super::exchange::http2;
-use super::forward::{Bounds, Failed, forward};
-use super::keep::{headers, method};
-use super::patience::Limits;
-use super::pick::Wish;
+use super::capture::Beginning;
+use super::draft::{headers, method};
+use super::exchange::{http2, wish, within};
+use super::forward::{Failed, forward};
+use super::keep::persistence;
 use super::pool::ConnectError;
-use super::{Proxy, response, session};
+use super::recorder::Recorder;
+use super::{Proxy, response};
 use crate::agent::spec::Protocol;
 use crate::endpoints::Route;
 use crate::journal::policy::Outcome;
-use crate::journal::{Answer, AnswerHead, Claimed, Field};
+use crate::journal::{Answer, AnswerHead, Claimed, Field, RecordId};
 
 /// The record's id, for an agent that wants to know whether it had it before.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-agentainer-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-agentainer-request-id");
 /// The number of the delivery, from 1.
-const ATTEMPT: HeaderName = HeaderName::from_static("x-agentainer-attempt");
+pub(super) const ATTEMPT: HeaderName = HeaderName::from_static("x-agentainer-attempt");
 
 /// How much of an answer's body is kept; the rest is read and thrown away.
-const KEPT: usize = 1 << 20;
+pub(super) const KEPT: usize = 1 << 20;
 
 /// How a delivery ended.
 #[derive(Debug)]
@@ -69,27 +68,16 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
             }
         },
     };
-    let timeouts = route.proxy.timeouts.unwrap_or_default();
-    let deadline = (timeouts.total.millis > 0).then(|| Instant::now() + timeouts.total.duration());
-    let bounds = Bounds {
-        connect: timeouts.connect.duration(),
-        first_byte: timeouts.first_byte.duration(),
-        deadline,
-        progress: None,
-        patience: Duration::ZERO,
-    };
-    let limits = Limits {
-        idle: timeouts.idle.duration(),
-        deadline,
-    };
+    let (bounds, limits) = within(route);
     let Some(mut request) = request(claimed) else {
         return Ended::without(Outcome::Unsent, "its target cannot be read");
     };
-    let wish = Wish {
-        balance: route.proxy.balance,
-        session: session::key(request.headers(), route.proxy.session.as_ref()),
-        repeatable: record.head.repeatable,
-    };
+    if persistence(route).resumable {
+        // Events that are packed cannot be told apart.
+        let plain = HeaderValue::from_static("identity");
+        request.headers_mut().insert(ACCEPT_ENCODING, plain);
+    }
+    let (wish, stick) = wish(route, request.headers_mut(), record.head.repeatable);
     if route.proxy.protocol == Some(Protocol::H2c)
         && let Some(target) = request.uri().path_and_query().cloned()
     {
@@ -101,14 +89,21 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
             let (mut parts, incoming) = response.into_parts();
             let retry_after = retry_after(&parts.headers);
             rewrite(proxy, &record.agent, &mut parts.headers);
+            if let Some(stick) = &stick {
+                stick.tell(&mut parts.headers, lease.endpoint());
+            }
             let status = parts.status.as_u16();
-            let (body, whole) = read(ProxyBody::agent(incoming, limits, lease)).await;
+            let recorder = Recorder::of(proxy.keeping.as_ref(), route, claimed.claim(), &parts);
+            let mut body = proxy.room.beginning(KEPT);
+            let all_of_it = ProxyBody::agent(incoming, limits, lease);
+            let ended = read(all_of_it, recorder, &mut body).await;
+            let (body, all) = body.take();
             let fields = parts.headers.iter();
             let fields = fields.map(|(name, value)| Field::new(name.as_str(), value.as_bytes()));
             let head = AnswerHead {
                 status,
                 fields: fields.collect(),
-                whole,
+                whole: ended && all,
             };
             Ended {
                 outcome: Outcome::Answered {
@@ -148,7 +143,7 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
 }
 
 /// An answer's fields as a client may have them.
-fn rewrite(proxy: &Proxy, agent: &str, headers: &mut HeaderMap) {
+pub(super) fn rewrite(proxy: &Proxy, agent: &str, headers: &mut HeaderMap) {
     let table = proxy.endpoints.table();
     let source = response::Source {
         agent,
@@ -168,31 +163,35 @@ fn request(claimed: &Claimed) -> Option<Request<RequestBody>> {
     *request.method_mut() = method(&head.method);
     *request.uri_mut() = head.target.parse::<Uri>().ok()?;
     *request.headers_mut() = headers(&head.fields);
-    let headers = request.headers_mut();
-    headers.insert(
-        REQUEST_ID,
-        HeaderValue::from_str(claimed.record.id.as_str()).ok()?,
-    );
-    headers.insert(ATTEMPT, HeaderValue::from(claimed.record.standing.attempts));
+    let record = &claimed.record;
+    mark(request.headers_mut(), &record.id, record.standing.attempts);
     Some(request)
 }
 
-/// An answer's body as far as it is kept, and whether that is all of it.
-async fn read(mut body: ProxyBody) -> (bytes::Bytes, bool) {
-    let mut kept = BytesMut::new();
-    let mut whole = true;
+/// Tells the agent which record it is, and the how manieth delivery.
+pub(super) fn mark(headers: &mut HeaderMap, id: &RecordId, attempt: u32) {
+    if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(ATTEMPT, HeaderValue::from(attempt));
+}
+
+/// Reads an answer's body to its end, and whether it came to that.
+async fn read(mut body: ProxyBody, mut recorder: Option<Recorder>, kept: &mut Beginning) -> bool {
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        match frame.map(http_body::Frame::into_data) {
-            Ok(Ok(piece)) if kept.len() + piece.len() <= KEPT => kept.extend_from_slice(&piece),
-            Ok(Ok(_)) => whole = false,
-            Ok(Err(_trailers)) => {}
-            Err(_) => {
-                whole = false;
-                break;
+        match frame {
+            Ok(frame) => {
+                if let Some(piece) = frame.data_ref() {
+                    if let Some(recorder) = &mut recorder {
+                        recorder.take(piece).await;
+                    }
+                    kept.add(piece);
+                }
             }
+            Err(_) => return false,
         }
     }
-    (kept.freeze(), whole)
+    true
 }
 
 /// `Retry-After` in seconds (RFC 9110 §10.2.3); as a date it is not heeded.

@@ -7,12 +7,12 @@
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::SET_COOKIE;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -20,17 +20,23 @@ use tokio::time::Instant;
 use super::account::Account;
 use super::capture::Copy;
 use super::hop;
+use super::live::Live;
 use super::patience::{BodyError, Limits, Patience};
 use super::pool::Lease;
 use super::rescue::{self, Again, Loan, Rescue};
 use super::runs::Runs;
+use super::upload::Upload;
 
 /// When the last piece of a request went out; for the time-out of the answer's first byte.
 pub(super) type Progress = Arc<Mutex<Instant>>;
 
-/// A request's body on its way to the agent.
+/// A request's body on its way to the agent. Most requests have none, and each is moved many times: what there is of one stands
+/// elsewhere.
 #[derive(Debug)]
-pub struct RequestBody {
+pub struct RequestBody(Option<Box<Sending>>);
+
+#[derive(Debug)]
+struct Sending {
     source: Source,
     patience: Patience,
     progress: Option<Progress>,
@@ -42,34 +48,19 @@ pub struct RequestBody {
 
 #[derive(Debug)]
 enum Source {
-    Empty,
     Client(Upload),
     Kept(Full<Bytes>),
     Lent(Loan),
     Again(Box<Again>),
 }
 
-/// A client's body.
-///
-/// Who knows its length reads no further. On HTTP/2 its end is a frame of its own, which may come later than the agent's answer;
-/// by then the stream would be reset (RFC 9113 §8.1 allows that), which not every client takes well.
-#[derive(Debug)]
-struct Upload(Option<Incoming>);
-
-/// How long the end of a body that is all there is waited for.
-const END: Duration = Duration::from_secs(5);
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        let all_there =
-            |body: &Incoming| body.size_hint().exact() == Some(0) && !body.is_end_stream();
-        let Some(mut rest) = self.0.take().filter(all_there) else {
-            return;
-        };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(tokio::time::timeout(END, async move {
-                while let Some(Ok(_)) = rest.frame().await {}
-            }));
+impl Source {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(Upload(incoming)) => incoming.as_ref().is_none_or(Incoming::is_end_stream),
+            Self::Kept(full) => full.is_end_stream(),
+            Self::Lent(loan) => loan.is_end_stream(),
+            Self::Again(again) => again.is_end_stream(),
         }
     }
 }
@@ -77,13 +68,7 @@ impl Drop for Upload {
 impl RequestBody {
     /// No body: the request can be sent again.
     pub const fn empty() -> Self {
-        Self::of(
-            Source::Empty,
-            Limits {
-                idle: Duration::ZERO,
-                deadline: None,
-            },
-        )
+        Self(None)
     }
 
     /// A body that is all there, as a record's of the journal.
@@ -96,16 +81,17 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return Self::empty();
         }
-        Self {
-            progress,
-            ..Self::of(Source::Client(Upload(Some(incoming))), limits)
+        let mut body = Self::of(Source::Client(Upload(Some(incoming))), limits);
+        if let Some(sending) = &mut body.0 {
+            sending.progress = progress;
         }
+        body
     }
 
     /// Copies what passes; to be asked before any of it did.
     pub(super) fn copied(&mut self, copy: Copy) {
-        match &self.source {
-            Source::Client(_) => self.copy = Some(copy),
+        match &mut self.0 {
+            Some(sending) if !sending.source.is_end_stream() => sending.copy = Some(copy),
             // There is nothing to wait for.
             _ => copy.ended(),
         }
@@ -122,24 +108,30 @@ impl RequestBody {
         Self::of(Source::Again(Box::new(again)), Limits::default())
     }
 
-    const fn of(source: Source, limits: Limits) -> Self {
-        Self {
+    /// One that was read in part.
+    pub(super) fn resumed(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, rest: Self) -> Self {
+        Self::again(Again::of(pieces, trailers, rest))
+    }
+
+    fn of(source: Source, limits: Limits) -> Self {
+        Self(Some(Box::new(Sending {
             source,
             patience: Patience::new(limits),
             progress: None,
             copy: None,
             underway: None,
-        }
+        })))
     }
 
     /// Tells for how long it is being sent; `None` when there is none.
     pub(super) fn underway(&mut self) -> Option<Weak<()>> {
-        (!self.is_empty()).then(|| Arc::downgrade(self.underway.get_or_insert_default()))
+        let sending = self.0.as_mut()?;
+        Some(Arc::downgrade(sending.underway.get_or_insert_default()))
     }
 
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
-        matches!(self.source, Source::Empty)
+        self.0.is_none()
     }
 }
 
@@ -151,36 +143,36 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
+        let Some(this) = self.0.as_deref_mut() else {
+            return Poll::Ready(None);
+        };
         let polled = match &mut this.source {
-            Source::Empty => return Poll::Ready(None),
-            Source::Kept(full) => {
-                return Pin::new(full)
-                    .poll_frame(cx)
-                    .map_err(|never| match never {});
+            Source::Client(Upload(None)) => return Poll::Ready(None),
+            Source::Client(Upload(Some(incoming))) => {
+                let polled = Pin::new(incoming).poll_frame(cx);
+                if polled.is_pending() {
+                    return this.patience.lost(cx).map(|lost| Some(Err(lost)));
+                }
+                this.patience.moved();
+                if let Some(progress) = &this.progress {
+                    *progress.lock() = Instant::now();
+                }
+                polled.map_err(BodyError::Broken)
             }
+            Source::Kept(full) => Pin::new(full)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
             // Those within have a patience of their own.
             Source::Lent(loan) => return loan.poll_frame(cx),
-            Source::Again(again) => return again.poll_frame(cx),
-            Source::Client(Upload(None)) => return Poll::Ready(None),
-            Source::Client(Upload(Some(incoming))) => Pin::new(incoming).poll_frame(cx),
+            Source::Again(again) => again.poll_frame(cx),
         };
-        if polled.is_pending() {
-            return this.patience.lost(cx).map(|lost| Some(Err(lost)));
-        }
-        this.patience.moved();
-        if let Some(progress) = &this.progress {
-            *progress.lock() = Instant::now();
-        }
-        if let (Some(copy), Poll::Ready(frame), Source::Client(Upload(Some(incoming)))) =
-            (&this.copy, &polled, &this.source)
-        {
+        if let (Some(copy), Poll::Ready(frame)) = (&this.copy, &polled) {
             match frame {
                 Some(Ok(frame)) => {
                     if let Some(piece) = frame.data_ref() {
                         copy.add(piece);
                     }
-                    if incoming.is_end_stream() {
+                    if this.source.is_end_stream() {
                         copy.ended();
                     }
                 }
@@ -188,24 +180,19 @@ impl Body for RequestBody {
                 Some(Err(_)) => {}
             }
         }
-        polled.map_err(BodyError::Broken)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Empty => true,
-            Source::Client(Upload(incoming)) => {
-                incoming.as_ref().is_none_or(Incoming::is_end_stream)
-            }
-            Source::Kept(full) => full.is_end_stream(),
-            Source::Lent(loan) => loan.is_end_stream(),
-            Source::Again(again) => again.is_end_stream(),
-        }
+        let sending = self.0.as_ref();
+        sending.is_none_or(|sending| sending.source.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
-            Source::Empty => SizeHint::with_exact(0),
+        let Some(sending) = &self.0 else {
+            return SizeHint::with_exact(0);
+        };
+        match &sending.source {
             Source::Client(Upload(incoming)) => incoming
                 .as_ref()
                 .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint),
@@ -222,6 +209,8 @@ pub struct ProxyBody {
     inner: Inner,
     /// Settled with the body's end.
     account: Option<Account>,
+    /// Of a request that was written first; told of the body's end.
+    live: Option<Box<Live>>,
 }
 
 #[derive(Debug)]
@@ -248,6 +237,7 @@ impl ProxyBody {
         Self {
             inner: Inner::Ours(Full::new(bytes.into())),
             account: None,
+            live: None,
         }
     }
 
@@ -264,6 +254,7 @@ impl ProxyBody {
                 runs: None,
             })),
             account: None,
+            live: None,
         }
     }
 
@@ -281,6 +272,12 @@ impl ProxyBody {
         self.account = Some(account);
     }
 
+    /// The same of a request that was written first.
+    pub(super) fn of_live(mut self, live: Option<Box<Live>>) -> Self {
+        self.live = live;
+        self
+    }
+
     /// Reads it to its end and throws it away.
     pub(super) async fn finish(mut self) {
         while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
@@ -292,10 +289,13 @@ impl ProxyBody {
 impl Drop for ProxyBody {
     fn drop(&mut self) {
         // A reader that knows the length never asks for the end.
-        if self.is_end_stream()
-            && let Some(account) = &mut self.account
-        {
-            account.whole();
+        if self.is_end_stream() {
+            if let Some(account) = &mut self.account {
+                account.whole();
+            }
+            if let Some(live) = &mut self.live {
+                live.ends(true);
+            }
         }
         let Inner::Agent(body) = &mut self.inner else {
             return;
@@ -305,6 +305,7 @@ impl Drop for ProxyBody {
             let rest = Self {
                 inner: std::mem::replace(&mut self.inner, Inner::Ours(Full::default())),
                 account: None,
+                live: self.live.take(),
             };
             runs.spawn(rest.finish());
         }
@@ -320,6 +321,15 @@ impl Body for ProxyBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if this
+            .live
+            .as_mut()
+            .is_some_and(|it| it.poll_cut(cx).is_ready())
+        {
+            this.inner = Inner::Ours(Full::default());
+            this.live = None;
+            return Poll::Ready(Some(Err(BodyError::Cancelled)));
+        }
         let polled = match &mut this.inner {
             Inner::Ours(full) => Pin::new(full)
                 .poll_frame(cx)
@@ -331,9 +341,27 @@ impl Body for ProxyBody {
                 Poll::Ready(Some(Ok(frame))) => {
                     let data = frame.data_ref().map_or(0, Bytes::len);
                     account.sent(data as u64);
+                    // Nothing comes after trailers, and hyper asks for nothing more.
+                    if frame.is_trailers() {
+                        account.whole();
+                    }
                 }
                 Poll::Ready(None) => account.whole(),
                 Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            }
+        }
+        if let Some(live) = &mut this.live {
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(piece) = frame.data_ref() {
+                        live.passes(piece);
+                    } else {
+                        live.ends(true);
+                    }
+                }
+                Poll::Ready(None) => live.ends(true),
+                Poll::Ready(Some(Err(_))) => live.ends(false),
+                Poll::Pending => {}
             }
         }
         polled

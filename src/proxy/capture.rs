@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::Body as _;
 use parking_lot::Mutex;
 
@@ -121,12 +122,49 @@ fn joined(pieces: &[Bytes], length: usize) -> Bytes {
 /// Why a body was not read to its end.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// It is longer than may be kept.
-    TooLong,
-    /// There is no room for it just now.
-    Crowded,
+    /// It is longer than may be kept; this is all of it.
+    TooLong(RequestBody),
+    /// There is no room for it just now; this is all of it.
+    Crowded(RequestBody),
     /// It broke off.
     Broken(BodyError),
+}
+
+/// A body that was read to its end.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) bytes: Bytes,
+    /// Not kept, but forwarded.
+    trailers: Option<HeaderMap>,
+}
+
+impl Gathered {
+    /// The body to be sent.
+    pub(super) fn into_body(self) -> RequestBody {
+        match self.trailers {
+            None if self.bytes.is_empty() => RequestBody::empty(),
+            None => RequestBody::kept(self.bytes),
+            trailers => RequestBody::resumed(vec![self.bytes], trailers, RequestBody::empty()),
+        }
+    }
+}
+
+/// Room that is taken; given back when this is dropped.
+#[derive(Debug)]
+struct Taken(Room, usize);
+
+impl Taken {
+    fn more(&mut self, bytes: usize) -> bool {
+        let reserved = self.0.reserve(bytes);
+        self.1 += if reserved { bytes } else { 0 };
+        reserved
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.release(self.1);
+    }
 }
 
 /// Reads a body to its end, for it to be kept.
@@ -134,33 +172,87 @@ pub(super) async fn gather(
     mut body: RequestBody,
     room: &Room,
     most: usize,
-) -> Result<Bytes, Unread> {
+) -> Result<Gathered, Unread> {
     if body.size_hint().lower() > most as u64 {
-        return Err(Unread::TooLong);
+        return Err(Unread::TooLong(body));
     }
-    let copy = room.copy(most);
-    let mut length = 0_usize;
+    let mut taken = Taken(room.clone(), 0);
+    let (mut pieces, mut length) = (Vec::new(), 0_usize);
+    let mut trailers = None;
     loop {
         let frame = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
         let Some(frame) = frame else {
-            copy.ended();
-            return copy.whole().ok_or(Unread::Crowded);
+            let bytes = joined(&pieces, length);
+            return Ok(Gathered { bytes, trailers });
         };
-        // Trailers are not kept.
-        let Ok(piece) = frame.map_err(Unread::Broken)?.into_data() else {
-            continue;
+        let piece = match frame.map_err(Unread::Broken)?.into_data() {
+            Ok(piece) => piece,
+            Err(frame) => {
+                trailers = frame.into_trailers().ok();
+                continue;
+            }
         };
+        let reserved = taken.more(piece.len());
         length = length.saturating_add(piece.len());
+        pieces.push(piece);
         if length > most {
-            return Err(Unread::TooLong);
+            return Err(Unread::TooLong(RequestBody::resumed(pieces, None, body)));
         }
-        copy.add(&piece);
+        if !reserved {
+            return Err(Unread::Crowded(RequestBody::resumed(pieces, None, body)));
+        }
+    }
+}
+
+/// The beginning of a body that passes, as much of it as is kept.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    taken: Taken,
+    pieces: Vec<Bytes>,
+    most: usize,
+    /// Whether nothing was left out so far.
+    all: bool,
+}
+
+impl Room {
+    /// The beginning of a body that is about to pass.
+    pub(super) fn beginning(&self, most: usize) -> Beginning {
+        Beginning {
+            taken: Taken(self.clone(), 0),
+            pieces: Vec::new(),
+            most,
+            all: true,
+        }
+    }
+}
+
+impl Beginning {
+    /// A piece passes.
+    pub(super) fn add(&mut self, piece: &Bytes) {
+        if !self.all || piece.is_empty() {
+            return;
+        }
+        let fits = piece.len().min(self.most - self.taken.1);
+        self.all = fits == piece.len();
+        if fits == 0 {
+            return;
+        }
+        match self.taken.more(fits) {
+            true => self.pieces.push(piece.slice(..fits)),
+            false => self.all = false,
+        }
+    }
+
+    /// What is kept, and whether that is all that passed.
+    pub(super) fn take(&mut self) -> (Bytes, bool) {
+        let pieces = std::mem::take(&mut self.pieces);
+        (joined(&pieces, self.taken.1), self.all)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     #[test]
@@ -178,6 +270,46 @@ mod tests {
         assert_eq!((copy.whole(), used()), (None, 0), "longer than it may be");
         drop(copy);
         assert_eq!(used(), 0);
+    }
+
+    #[test]
+    fn of_a_body_that_passes_the_beginning_is_kept() {
+        let room = Room::default();
+        let mut beginning = room.beginning(5);
+        for piece in ["abc", "", "defg", "h"] {
+            beginning.add(&Bytes::from_static(piece.as_bytes()));
+        }
+        assert_eq!(beginning.take(), (Bytes::from_static(b"abcde"), false));
+        drop(beginning);
+        let mut all = room.beginning(5);
+        all.add(&Bytes::from_static(b"abcde"));
+        assert_eq!(all.take(), (Bytes::from_static(b"abcde"), true));
+        assert_eq!(room.0.load(Ordering::Acquire), 5);
+        drop(all);
+        assert_eq!(room.0.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_cannot_be_kept_is_all_there_still() {
+        use http_body_util::BodyExt as _;
+        let room = Room::default();
+        let pieces = || {
+            let pieces = ["ab", "cd"].map(|piece| Bytes::from_static(piece.as_bytes()));
+            RequestBody::resumed(pieces.into(), None, RequestBody::empty())
+        };
+        let Err(Unread::TooLong(body)) = gather(pieces(), &room, 3).await else {
+            panic!("4 are more than 3")
+        };
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abcd");
+        let mut full = room.beginning(MOST);
+        full.add(&Bytes::from(vec![0; MOST - 3]));
+        let Err(Unread::Crowded(body)) = gather(pieces(), &room, 4).await else {
+            panic!("there is room for 3")
+        };
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abcd");
+        assert_eq!(room.0.load(Ordering::Acquire), MOST - 3);
+        drop(full);
+        assert_eq!(gather(pieces(), &room, 4).await.unwrap().bytes, "abcd");
     }
 
     #[test]

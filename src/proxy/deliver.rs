@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -15,29 +16,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::Proxy;
 use super::attempt::attempt;
+use super::claim::{LEASE, held, tell};
 use super::keep::{Keeping, persistence, terms};
 use super::wait::has;
 use crate::agent::Uid;
 use crate::agent::spec::Order;
 use crate::endpoints::Route;
 use crate::journal::policy::{Outcome, Verdict, judge};
-use crate::journal::{Claim, Claimed, RecordId, Settlement, State, Take, claim_of};
+use crate::journal::{Claim, Claimed, Settlement, State, Take, claim_of};
 use crate::plan::EndpointState;
 
-/// How long a claim holds. One that is not renewed for so long was its server's last word.
-const LEASE: Duration = Duration::from_secs(15);
-/// How often it is renewed.
-const RENEWED: Duration = Duration::from_secs(4);
 /// How often everything is looked at without being told.
 const RESYNC: Duration = Duration::from_secs(5);
 /// How long an agent is left alone that turned out not to be able to answer.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Between two tries to tell the journal how a delivery ended.
-const TOLD_AGAIN: Duration = Duration::from_millis(500);
-/// For so long it is tried. Then the claim lapses, and what is known is lost.
-const TOLD_FOR: Duration = Duration::from_secs(600);
 /// The most that one agent gets at once, whatever its spec says.
 const MOST: u64 = 256;
+
+/// How many records are read at once.
+const PAGE: usize = 500;
 
 /// Says which of these lives of agents surely ended.
 pub type Ended = dyn Fn(Vec<Uid>) -> BoxFuture<'static, Vec<Uid>> + Send + Sync;
@@ -55,8 +52,6 @@ struct Queue {
 /// What the loop and its deliveries share.
 #[derive(Debug, Default)]
 struct Shared {
-    /// What this server delivers: a claim of ours does not lapse while we have it.
-    ours: Mutex<BTreeSet<RecordId>>,
     /// Agents that turned out not to be able to answer.
     resting: Mutex<BTreeSet<Uid>>,
 }
@@ -74,8 +69,7 @@ impl Proxy {
         let mut resync = Instant::now();
         while !shutdown.is_cancelled() {
             if Instant::now() >= resync {
-                self.look_at_all(&keeping, &shared, &mut queues, &ended)
-                    .await;
+                self.look_at_all(&keeping, &mut queues, &ended).await;
                 resync = Instant::now() + RESYNC;
             }
             for (uid, agent) in keeping.news.taken() {
@@ -123,6 +117,8 @@ impl Proxy {
                 () = tokio::time::sleep_until(until) => {}
             }
         }
+        // Whoever goes from now on may be sent away by us.
+        self.leaving.store(true, Ordering::Release);
     }
 
     fn ready_route(&self, uid: &Uid, agent: &str) -> Option<Arc<Route>> {
@@ -135,17 +131,21 @@ impl Proxy {
     async fn look_at_all(
         &self,
         keeping: &Keeping,
-        shared: &Shared,
         queues: &mut BTreeMap<Uid, Queue>,
         ended: &Arc<Ended>,
     ) {
         let journal = keeping.journal.as_ref();
-        if let Err(error) = journal.sweep().await {
-            tracing::debug!(%error, "the journal cannot be looked at");
-            return;
+        match journal.sweep().await {
+            Ok(0) => {}
+            // Somebody may want to be told of what expired.
+            Ok(_) => keeping.news.calls_due(),
+            Err(error) => {
+                tracing::debug!(%error, "the journal cannot be looked at");
+                return;
+            }
         }
         for record in journal.lapsed().await.unwrap_or_default() {
-            if shared.ours.lock().contains(&record.id) {
+            if self.claims.has(&record.id) {
                 continue;
             }
             let table = self.endpoints.table();
@@ -158,11 +158,18 @@ impl Proxy {
             );
             let reason = "the server that delivered it ended before the answer came";
             tracing::info!(request = %record.id, agent = record.agent, ?verdict, reason);
-            tell(keeping, &claim_of(&record), verdict, reason, None).await;
+            let settlement = Settlement {
+                verdict,
+                reason: reason.to_owned(),
+                answer: None,
+            };
+            tell(keeping, &claim_of(&record), settlement).await;
+            keeping.news.ended(&record);
         }
         let Ok(backlogs) = journal.backlogs().await else {
             return;
         };
+        keeping.news.looked(backlogs.clone());
         let open = [State::Pending, State::Claimed, State::Retrying];
         let unsettled: Vec<_> = backlogs
             .into_iter()
@@ -195,16 +202,19 @@ impl Proxy {
 
     async fn give_up(&self, keeping: &Keeping, uid: &Uid, open: &[State]) {
         let journal = keeping.journal.as_ref();
-        let Ok(records) = journal.list(uid, open, None, 1000).await else {
-            return;
-        };
-        for record in records {
-            if journal
-                .cancel(&record.id, "its agent was deleted")
-                .await
-                .is_ok()
-            {
-                keeping.news.settled(&record.id);
+        let mut before = None;
+        loop {
+            let page = journal.list(uid, open, before, PAGE).await;
+            let page = page.unwrap_or_default();
+            for record in &page {
+                let cancelled = journal.cancel(&record.id, "its agent was deleted");
+                if cancelled.await.is_ok() {
+                    keeping.news.ended(record);
+                }
+            }
+            match page.last() {
+                Some(last) => before = Some(last.sequence),
+                None => return,
             }
         }
     }
@@ -218,15 +228,15 @@ impl Proxy {
         claimed: Claimed,
     ) {
         let claim = claimed.claim();
-        shared.ours.lock().insert(claim.id.clone());
+        let ours = self.claims.ours(&claim.id);
         let held = self
             .carry_out_held(&keeping, &shared, &route, &claimed, &claim)
             .await;
-        shared.ours.lock().remove(&claim.id);
+        drop(ours);
         if !held {
             tracing::info!(request = %claim.id, agent = claimed.record.agent, "a delivery was cut off: its claim is gone");
         }
-        keeping.news.settled(&claim.id);
+        keeping.news.ended(&claimed.record);
         keeping.news.stir();
     }
 
@@ -239,21 +249,8 @@ impl Proxy {
         claimed: &Claimed,
         claim: &Claim,
     ) -> bool {
-        let ended = {
-            let attempt = attempt(self, route, claimed);
-            tokio::pin!(attempt);
-            loop {
-                let renewed = tokio::time::sleep(RENEWED);
-                tokio::select! {
-                    biased;
-                    ended = &mut attempt => break ended,
-                    () = renewed => {}
-                }
-                // A Redis that cannot be asked takes no claim away either.
-                if let Ok(false) = keeping.journal.renew(claim, LEASE).await {
-                    return false;
-                }
-            }
+        let Some(ended) = held(keeping, claim, attempt(self, route, claimed)).await else {
+            return false;
         };
         let terms = terms(&claimed.record.head, &persistence(route));
         let verdict = judge(ended.outcome, terms, claimed.record.standing.tries());
@@ -261,7 +258,12 @@ impl Proxy {
             shared.resting.lock().insert(claimed.record.uid.clone());
         }
         tracing::debug!(request = %claim.id, agent = claimed.record.agent, ?verdict, reason = ended.reason, "delivered");
-        tell(keeping, claim, verdict, &ended.reason, ended.answer).await
+        let settlement = Settlement {
+            verdict,
+            reason: ended.reason,
+            answer: ended.answer,
+        };
+        tell(keeping, claim, settlement).await
     }
 }
 
@@ -289,35 +291,6 @@ async fn take(keeping: &Keeping, uid: &Uid, queue: &mut Queue, route: &Route) ->
             tracing::debug!(%error, agent = queue.agent, "nothing can be taken from the journal");
             queue.rests = Some(Instant::now() + RESYNC);
             Vec::new()
-        }
-    }
-}
-
-/// Tells the journal how a claim ended, for as long as it takes; `false` when the claim was lost.
-async fn tell(
-    keeping: &Keeping,
-    claim: &Claim,
-    verdict: Verdict,
-    reason: &str,
-    answer: Option<crate::journal::Answer>,
-) -> bool {
-    let until = Instant::now() + TOLD_FOR;
-    loop {
-        let settlement = Settlement {
-            verdict,
-            reason: reason.to_owned(),
-            answer: answer.clone(),
-        };
-        match keeping.journal.settle(claim, settlement).await {
-            Ok(held) => return held,
-            Err(error) if Instant::now() < until => {
-                tracing::debug!(%error, request = %claim.id, "the journal does not hear how a delivery ended");
-                tokio::time::sleep(TOLD_AGAIN).await;
-            }
-            Err(error) => {
-                tracing::warn!(%error, request = %claim.id, "the journal could not be told how a delivery ended; it will count as unknown or be tried again");
-                return false;
-            }
         }
     }
 }

@@ -1,11 +1,10 @@
 //! A client's request made ready for its agent, with the limits that the agent's spec sets.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::{self, Authority, PathAndQuery, Scheme};
-use http::{Request, Uri, Version};
+use http::{HeaderMap, Request, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -18,7 +17,8 @@ use super::forward::Bounds;
 use super::patience::Limits;
 use super::pick::Wish;
 use super::request::{self, IsOurToken, Origin};
-use super::{hop, session, trace};
+use super::session::{self, Stick};
+use super::{hop, trace};
 use crate::agent::spec::Protocol;
 use crate::endpoints::Route;
 
@@ -32,6 +32,8 @@ pub(super) struct Exchange {
     pub(super) limits: Limits,
     /// How its endpoint is chosen.
     pub(super) wish: Wish,
+    /// What its answer has to say of sessions.
+    pub(super) stick: Option<Stick>,
     /// The host that the client named.
     pub(super) host: Option<HeaderValue>,
     /// The client's side of the change of protocol that it asks for.
@@ -58,17 +60,11 @@ impl Exchange {
         request::rewrite(&mut parts.headers, &origin, is_our_token);
         trace::trace_context(&mut parts.headers, chance);
 
-        let timeouts = route.proxy.timeouts.unwrap_or_default();
-        let now = Instant::now();
-        let deadline = (timeouts.total.millis > 0).then(|| now + timeouts.total.duration());
-        let limits = Limits {
-            idle: timeouts.idle.duration(),
-            deadline,
-        };
-        let first_byte = timeouts.first_byte.duration();
-        let progress =
-            (!first_byte.is_zero() && !incoming.is_end_stream()).then(|| Arc::new(Mutex::new(now)));
-        let body = RequestBody::client(incoming, limits, progress.clone());
+        let (mut bounds, limits) = within(route);
+        if !bounds.first_byte.is_zero() && !incoming.is_end_stream() {
+            bounds.progress = Some(Arc::new(Mutex::new(Instant::now())));
+        }
+        let body = RequestBody::client(incoming, limits, bounds.progress.clone());
         if !h2c
             && !body.is_empty()
             && body.size_hint().exact().is_none()
@@ -86,11 +82,8 @@ impl Exchange {
             // HTTP/1.0 allows none; HTTP/1.1, which the agent is spoken to in, does not.
             parts.headers.insert(HOST, host);
         }
-        let wish = Wish {
-            balance: route.proxy.balance,
-            session: session::key(&parts.headers, route.proxy.session.as_ref()),
-            repeatable: body.is_empty() && parts.method.is_idempotent(),
-        };
+        let repeatable = body.is_empty() && parts.method.is_idempotent();
+        let (wish, stick) = wish(route, &mut parts.headers, repeatable);
         let mut request = Request::new(body);
         *request.method_mut() = parts.method;
         *request.headers_mut() = parts.headers;
@@ -98,22 +91,50 @@ impl Exchange {
             true => http2(&mut request, target),
             false => *request.uri_mut() = Uri::from(target),
         }
-        let bounds = Bounds {
-            connect: timeouts.connect.duration(),
-            first_byte,
-            deadline,
-            progress,
-            patience: Duration::ZERO,
-        };
         Self {
             request,
             bounds,
             limits,
             wish,
+            stick,
             host: origin.host,
             upgrade,
         }
     }
+}
+
+/// How long an exchange with an agent may take from now, and its bodies.
+pub(super) fn within(route: &Route) -> (Bounds, Limits) {
+    let timeouts = route.proxy.timeouts.unwrap_or_default();
+    let total = timeouts.total.duration();
+    let deadline = (!total.is_zero()).then(|| Instant::now() + total);
+    let bounds = Bounds {
+        connect: timeouts.connect.duration(),
+        first_byte: timeouts.first_byte.duration(),
+        deadline,
+        ..Bounds::default()
+    };
+    let limits = Limits {
+        idle: timeouts.idle.duration(),
+        deadline,
+    };
+    (bounds, limits)
+}
+
+/// How a request's endpoint is chosen, and what its answer has to say of sessions. What is ours in the session's name goes.
+pub(super) fn wish(
+    route: &Route,
+    headers: &mut HeaderMap,
+    repeatable: bool,
+) -> (Wish, Option<Stick>) {
+    let session = session::take(headers, &route.proxy);
+    let wish = Wish {
+        balance: route.proxy.balance,
+        session: session.key,
+        home: session.home,
+        repeatable,
+    };
+    (wish, session.stick)
 }
 
 /// A request as HTTP/2 has it: the host is part of the target (RFC 9113 §8.3.1), and nothing is said of the connection.

@@ -4,11 +4,11 @@
 //! answer*: once more, only when the method is idempotent (RFC 9110 §9.2.2) and there is no body. *Answer begun*: never; an
 //! answer of any status is an outcome.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -19,6 +19,8 @@ use super::chance::Chance;
 use super::patience::BodyError;
 use super::pick::{Pick, Wish, ejected, pick, ready};
 use super::pool::{self, ConnectError, Connection, Lease, Sent};
+use super::spans::{Attempt, Trace};
+use super::spare::Spare;
 use crate::agent::spec::Protocol;
 use crate::endpoints::{Endpoint, Route};
 
@@ -41,6 +43,8 @@ pub(super) struct Bounds {
     pub(super) progress: Option<Progress>,
     /// How long another instance is waited for when nothing could be sent to this one.
     pub(super) patience: Duration,
+    /// Where each attempt is told, if the request is.
+    pub(super) trace: Option<Arc<Trace>>,
 }
 
 /// Why there is no answer.
@@ -93,31 +97,6 @@ impl Failed {
     }
 }
 
-/// A copy of what can be sent a second time.
-struct Spare {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Spare {
-    fn of(request: &Request<RequestBody>) -> Option<Self> {
-        (request.body().is_empty() && request.method().is_idempotent()).then(|| Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-        })
-    }
-
-    fn request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::empty());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
-    }
-}
-
 /// Sends a request whose target and header fields are the agent's already.
 ///
 /// # Errors
@@ -149,9 +128,14 @@ pub(super) async fn forward(
             }
             Pick::Open(_) | Pick::None => return Err((failed, Some(request))),
         };
+        let attempt = bounds
+            .trace
+            .as_ref()
+            .map(|trace| trace.attempt(&endpoint, request.headers_mut(), chance));
         let connection = match connection(&endpoint, protocol, fresh, bounds).await {
             Ok(connection) => connection,
             Err(source) => {
+                over(attempt, &source);
                 if !matches!(source, ConnectError::Retired) {
                     blame(route, &endpoint);
                 }
@@ -172,7 +156,7 @@ pub(super) async fn forward(
         if let Some(beside) = beside {
             beside.budget.sent();
         }
-        let sent = bounded(connection.send(request), bounds).await;
+        let sent = bounded(pin!(connection.send(request)), bounds).await;
         match sent.map_err(|failed| {
             if matches!(failed, Failed::FirstByte(_)) {
                 blame(route, &endpoint);
@@ -183,9 +167,16 @@ pub(super) async fn forward(
                 if let Some(beside) = beside {
                     beside.breaker.answered();
                 }
+                if let Some(attempt) = attempt {
+                    attempt.answered(response.status().as_u16());
+                }
                 return Ok((response, lease));
             }
             Sent::Unsent(unsent) => {
+                over(
+                    attempt,
+                    &"the connection was closed before anything was sent",
+                );
                 request = unsent;
                 if fresh {
                     blame(route, &endpoint);
@@ -199,6 +190,7 @@ pub(super) async fn forward(
                 fresh = true;
             }
             Sent::Refused(unsent) => {
+                over(attempt, &"refused (REFUSED_STREAM)");
                 let address = endpoint.address;
                 request = unsent;
                 failed = Failed::Refused { address };
@@ -209,15 +201,19 @@ pub(super) async fn forward(
                 route.figures.retried();
                 tried.push(endpoint);
             }
-            Sent::Broken(broke) => return Err((Failed::Upload(broke), None)),
+            Sent::Broken(broke) => {
+                over(attempt, &broke);
+                return Err((Failed::Upload(broke), None));
+            }
             Sent::Lost(source) => {
                 if !is_upload(&source) {
                     blame(route, &endpoint);
                 }
+                over(attempt, &source);
                 failed = Failed::NoAnswer { source };
-                match spare.take() {
-                    Some(spare) if left > 0 && beside.is_some_and(|it| it.budget.take()) => {
-                        request = spare.request();
+                match spare.take().and_then(Spare::request) {
+                    Some(again) if left > 0 && beside.is_some_and(|it| it.budget.take()) => {
+                        request = again;
                     }
                     _ => return Err((failed, None)),
                 }
@@ -227,6 +223,13 @@ pub(super) async fn forward(
                 tried.push(endpoint);
             }
         }
+    }
+}
+
+/// Tells that an attempt failed.
+fn over(attempt: Option<Attempt>, why: &dyn std::fmt::Display) {
+    if let Some(attempt) = attempt {
+        attempt.failed(&why.to_string());
     }
 }
 
@@ -270,8 +273,10 @@ async fn connection(
 }
 
 /// Waits for an answer's head within the bounds.
-async fn bounded(sending: impl Future<Output = Sent>, bounds: &Bounds) -> Result<Sent, Failed> {
-    let mut sending = pin!(sending);
+async fn bounded(
+    mut sending: Pin<&mut impl Future<Output = Sent>>,
+    bounds: &Bounds,
+) -> Result<Sent, Failed> {
     if bounds.first_byte.is_zero() && bounds.deadline.is_none() {
         return Ok(sending.await);
     }

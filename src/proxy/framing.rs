@@ -1,10 +1,10 @@
-//! Which requests are refused because two readers could understand them differently (request smuggling).
+//! Which messages are refused because two readers could understand them differently (request smuggling, response splitting).
 //!
 //! hyper refuses what its parser can see: bad lengths, unequal repeated lengths, chunked that is not last, obsolete folding,
 //! spaces before colons, NUL. Of a message with both lengths it keeps the chunks alone and closes the connection, as RFC
 //! 9112 §6.3 allows. Here is what it leaves to us.
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{Method, Request, Version};
 
@@ -31,14 +31,24 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Ambi
             "CONNECT opens a tunnel through a proxy of the other kind; an agent is reached by any other method",
         );
     }
+    match (request.uri().scheme_str(), request.uri().authority()) {
+        (Some(scheme), _) if !is_http(scheme) => {
+            return refuse(
+                400,
+                "the target's scheme is neither http nor https (RFC 9110 §4.2)",
+            );
+        }
+        (None, Some(_)) => {
+            return refuse(
+                400,
+                "a target that is an authority alone is for CONNECT (RFC 9112 §3.2.3)",
+            );
+        }
+        _ => {}
+    }
     let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter();
     if let Some(coding) = codings.next() {
-        if codings.next().is_some()
-            || !coding
-                .as_bytes()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"chunked")
-        {
+        if codings.next().is_some() || !is_chunked(coding) {
             return refuse(
                 501,
                 "the only transfer coding that is understood is one 'chunked' (RFC 9112 §6.1)",
@@ -88,8 +98,68 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Ambi
     }
 }
 
+/// Checks an agent's answer, and has it say its length once. hyper refuses lengths that differ or are none; of an answer with both a
+/// length and chunks it reads the chunks, while the length would still be told to the client.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_answer(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).into_iter();
+    if let Some(coding) = codings.next() {
+        if codings.next().is_some() || !is_chunked(coding) {
+            return Err("answered with a transfer coding other than one 'chunked'");
+        }
+        if headers.contains_key(CONTENT_LENGTH) {
+            return Err("answered with both a Content-Length and a Transfer-Encoding");
+        }
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).into_iter();
+    if let Some(length) = lengths.next() {
+        let text = length.as_bytes();
+        let first = text.iter().position(|byte| *byte == b',');
+        if first.is_some() || lengths.next().is_some() {
+            // All the same, or it would not have come this far.
+            let first = text.get(..first.unwrap_or(text.len())).unwrap_or(text);
+            let one = HeaderValue::from_bytes(first.trim_ascii());
+            headers.insert(
+                CONTENT_LENGTH,
+                one.map_err(|_| "answered with a Content-Length that is none")?,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// In any case (RFC 3986 §3.1).
+fn is_http(scheme: &str) -> bool {
+    ["http", "https"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known))
+}
+
+fn is_chunked(coding: &HeaderValue) -> bool {
+    coding
+        .as_bytes()
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"chunked")
+}
+
+/// The grammar allows a comma, and no name has one; in `X-Forwarded-Host` it would make two of it.
 fn valid_host(host: &[u8]) -> bool {
-    !host.contains(&b'@') && Authority::try_from(host).is_ok()
+    plain_host(host)
+        || !host.iter().any(|byte| b"@,".contains(byte)) && Authority::try_from(host).is_ok()
+}
+
+/// Whether it is a name or an IPv4 address with an optional port, as nearly all are: found out without memory of its own.
+fn plain_host(host: &[u8]) -> bool {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let end = host.iter().position(|byte| !is_name(byte));
+    let (name, port) = host
+        .split_at_checked(end.unwrap_or(host.len()))
+        .unwrap_or_default();
+    let is_port =
+        |port: &[u8]| (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit);
+    !name.is_empty() && (port.is_empty() || port.strip_prefix(b":").is_some_and(is_port))
 }
 
 #[cfg(test)]
@@ -103,6 +173,28 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         builder.body(()).unwrap()
+    }
+
+    #[test]
+    fn a_plain_host_is_one_by_the_grammar_too() {
+        for (host, plain) in [
+            ("box", true),
+            ("127.0.0.1:8081", true),
+            ("a-b.example:1", true),
+            ("a:99999", true),
+            ("", false),
+            (":80", false),
+            ("a:", false),
+            ("a:123456", false),
+            ("a:b", false),
+            ("a:1:2", false),
+            ("a b", false),
+            ("u@h", false),
+            ("[::1]:80", false),
+        ] {
+            assert_eq!(plain_host(host.as_bytes()), plain, "{host}");
+            assert!(!plain || Authority::try_from(host).is_ok(), "{host}");
+        }
     }
 
     #[test]

@@ -36,24 +36,42 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     remove_all(headers, &HOP_BY_HOP);
 }
 
-/// Removes these fields. Most messages have none of them: one look at the fields there are costs less than one for each that
-/// could be.
+/// Removes these fields, at most 16. Most messages have few of them or none: one look at the fields there are costs less than one for
+/// each that could be.
 pub(super) fn remove_all(headers: &mut HeaderMap, names: &[HeaderName]) {
-    if has_any(headers, names) {
-        for name in names {
+    let mut found = 0_u16;
+    for name in headers.keys() {
+        if let Some(at) = names.iter().position(|one| one == name) {
+            found |= 1 << (at & 15);
+        }
+    }
+    for (at, name) in names.iter().enumerate() {
+        if found & 1 << (at & 15) != 0 {
             headers.remove(name);
         }
     }
 }
 
-fn has_any(headers: &HeaderMap, names: &[HeaderName]) -> bool {
+/// Whether there is any of these fields.
+pub(super) fn has_any(headers: &HeaderMap, names: &[HeaderName]) -> bool {
     headers.keys().any(|name| names.contains(name))
 }
+
+/// Words of `Connection` that take no field along: they are options or removed in any case, or say what the message is and whom it
+/// is for, and no sender may name those (RFC 9110 §7.6.1).
+const NOT_TO_BE_NAMED: [&str; 6] = [
+    "close",
+    "keep-alive",
+    "upgrade",
+    "te",
+    "content-length",
+    "host",
+];
 
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     tokens(headers, &CONNECTION)
         .filter(|token| {
-            !["close", "keep-alive", "upgrade", "te"]
+            !NOT_TO_BE_NAMED
                 .iter()
                 .any(|known| token.eq_ignore_ascii_case(known.as_bytes()))
         })
@@ -123,7 +141,8 @@ mod tests {
     #[test]
     fn what_connection_names_goes_with_it() {
         let mut map = headers(&[
-            ("connection", "close, X-One"),
+            ("connection", "close, X-One, Content-Length"),
+            ("content-length", "0"),
             ("connection", " x-two ,,keep-alive"),
             ("x-one", "1"),
             ("x-two", "2"),
@@ -141,7 +160,7 @@ mod tests {
         strip(&mut map);
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["cookie", "trailer", "x-three"]);
+        assert_eq!(left, ["content-length", "cookie", "trailer", "x-three"]);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! hyper splits a connection in two: one half takes requests, the other is a future that moves the bytes, commonly a task of its
 //! own. Each message, and each piece of a body, then crosses from one task to another, and wakes it. Here the task that waits for
-//! something is the one that moves the bytes; an idle connection is nobody's, and wakes nobody. Two cases get a task after all,
-//! since there something has to move that nobody waits for: an answer that begins while its request is still being sent, and a
-//! change of protocol.
+//! something is the one that moves the bytes, when there is something to move: it may be woken for other reasons too, as one of HTTP/2
+//! is. An idle connection is nobody's, and wakes nobody. Two cases get a task after all, since there something has to move that
+//! nobody waits for: an answer that begins while its request is still being sent, and a change of protocol.
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -19,6 +19,7 @@ use tokio::task::unconstrained;
 
 use super::body::RequestBody;
 use super::line::Line;
+use super::seldom::Seldom;
 
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
@@ -26,7 +27,7 @@ type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 pub(super) struct Http1 {
     sender: SendRequest<RequestBody>,
     /// What moves the bytes, until it ended or became a task.
-    driver: Option<Driver>,
+    driver: Option<Seldom<Driver>>,
 }
 
 impl std::fmt::Debug for Http1 {
@@ -45,7 +46,7 @@ impl Http1 {
         let (sender, connection) = handshake(TokioIo::new(line)).await?;
         Ok(Self {
             sender,
-            driver: Some(Box::pin(connection.with_upgrades())),
+            driver: Some(Seldom::new(Box::pin(connection.with_upgrades()))),
         })
     }
 
@@ -91,7 +92,10 @@ impl Http1 {
         if self.driver.is_none() {
             return !self.is_closed();
         }
-        self.drive(&mut Context::from_waker(Waker::noop()));
+        if let Some(driver) = &mut self.driver {
+            let left = driver.leave();
+            self.driven(left);
+        }
         self.is_ready()
     }
 
@@ -111,9 +115,14 @@ impl Http1 {
     }
 
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(driver) = &mut self.driver
-            && let Poll::Ready(ended) = driver.as_mut().poll(cx)
-        {
+        if let Some(driver) = &mut self.driver {
+            let polled = Pin::new(driver).poll(cx);
+            self.driven(polled);
+        }
+    }
+
+    fn driven(&mut self, polled: Poll<hyper::Result<()>>) {
+        if let Poll::Ready(ended) = polled {
             self.driver = None;
             told(ended);
         }

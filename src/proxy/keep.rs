@@ -5,29 +5,31 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
-    REFERRER_POLICY, TE, TRANSFER_ENCODING,
+    CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, REFERRER_POLICY,
 };
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 
 use super::Proxy;
 use super::body::{ProxyBody, RequestBody};
 use super::capture::{Copy, Room, Unread, gather};
+use super::claim::tell;
+use super::draft::{Draft, response};
+use super::keyed::Keyed;
+use super::live::claim;
 use super::manner::Manner;
 use super::prefer::APPLIED;
 use super::refusal::Refusal;
-use super::request::{FORWARDED_HOST, FORWARDED_PROTO};
+use super::repeated::Known;
+use super::runs::Runs;
 use crate::agent::spec::Persistence;
+use crate::callback::Rules;
 use crate::endpoints::Route;
 use crate::journal::policy::{Outcome, Terms, Verdict, judge};
 use crate::journal::{
-    Admission, AnswerHead, Begin, Bounds, Capability, Field, Head, JournalError, News, RecordId,
-    RequestJournal, State,
+    Admission, Admitted, Begin, Bounds, Capability, Claim, EventJournal, Head, JournalError, News,
+    RecordId, RequestJournal, Settlement, State,
 };
 use crate::wire::AdmittedBody;
-
-/// Makes a request that is not idempotent by its method one that may be repeated (the IETF's draft of that name).
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The public path under which a record is shown to whoever holds its capability.
 pub const RESULTS: &str = "/results";
@@ -44,6 +46,10 @@ pub struct Keeping {
     pub news: Arc<News>,
     /// The operator is content with a Redis that may lose them (`--durability=memory`); each 202 says so.
     pub in_memory: bool,
+    /// Where the events of runs are kept; `None`: nowhere.
+    pub events: Option<Arc<dyn EventJournal>>,
+    /// What may be called back.
+    pub callable: Rules,
 }
 
 impl std::fmt::Debug for Keeping {
@@ -107,7 +113,29 @@ impl Proxy {
         let Some(keeping) = &self.keeping else {
             return Err(Refusal::Nobody);
         };
-        let kept = keeping.admit(agent, route, request, &self.room).await?;
+        let limit = persistence(route).max_body.bytes;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (parts, body) = request.into_parts();
+        let body = gather(body, &self.room, most).await;
+        let body = body.map_err(|unread| match unread {
+            Unread::TooLong(_) => Refusal::TooLong { agent, limit },
+            Unread::Crowded(_) => Refusal::NoRoom { agent },
+            Unread::Broken(cause) => Refusal::Upload { agent, cause },
+        })?;
+        let head = Request::from_parts(parts, ());
+        let entry = Entry {
+            agent,
+            route,
+            draft: Draft::of(&head).called(manner.callback.clone()),
+            keyed: Keyed::of(&head, &body.bytes),
+            body: body.bytes,
+            begin: Begin::Pending,
+        };
+        let entered = self.enter(keeping, entry).await;
+        let kept = match entered.map_err(|error| Refusal::NotKept { agent, error })? {
+            Entered::Kept(kept) => kept,
+            Entered::Known(known) => return keeping.repeated(agent, known, manner),
+        };
         if manner.in_background
             && let Some(wait) = manner.wait
             && let Some(mut answer) = keeping.answer_within(&kept, wait).await
@@ -148,13 +176,28 @@ impl Proxy {
         };
         let kept = match sketch.body.whole() {
             Some(body) => {
-                let draft = Draft::of(&sketch.head);
-                let kept = keeping.unanswered(agent, route, draft, body).await;
-                kept.map(Box::new)
-                    .inspect_err(|error| {
+                let draft = Draft::of(&sketch.head).called(manner.callback.clone());
+                let terms = terms(&draft.head, &persistence(route));
+                let begin = match judge(Outcome::NoAnswer, terms, 1) {
+                    Verdict::Settle(_) => Begin::Unknown,
+                    Verdict::Retry(_) | Verdict::Release => Begin::Pending,
+                };
+                let entry = Entry {
+                    agent,
+                    route,
+                    draft,
+                    body,
+                    begin,
+                    keyed: None,
+                };
+                match self.enter(keeping, entry).await {
+                    Ok(Entered::Kept(kept)) => Some(Box::new(kept)),
+                    Ok(Entered::Known(_)) => None,
+                    Err(error) => {
                         tracing::debug!(agent, %error, "a request without an answer is not kept");
-                    })
-                    .ok()
+                        None
+                    }
+                }
             }
             None => None,
         };
@@ -171,53 +214,6 @@ impl Proxy {
     }
 }
 
-/// A request's head as it will be kept, and where its client will find it.
-#[derive(Debug)]
-pub(super) struct Draft {
-    head: Head,
-    /// `https://host`, as far as it is known.
-    base: String,
-}
-
-impl Draft {
-    /// Of a request as its agent gets it.
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
-        let headers = request.headers();
-        // What concerned the connection that it came by.
-        let kept = |name: &HeaderName| ![CONNECTION, TE, TRANSFER_ENCODING].contains(name);
-        let fields = headers.iter().filter(|(name, _)| kept(name));
-        let fields = fields.map(|(name, value)| Field::new(name.as_str(), value.as_bytes()));
-        // In HTTP/2 it is part of the target.
-        let host = request
-            .uri()
-            .authority()
-            .filter(|_| !headers.contains_key(HOST));
-        let host = host.map(|host| Field::new(HOST.as_str(), host.as_str().as_bytes()));
-        let fields = fields.chain(host);
-        let target = request.uri().path_and_query();
-        let keyed = headers.contains_key(IDEMPOTENCY_KEY);
-        Self {
-            head: Head {
-                method: request.method().as_str().to_owned(),
-                target: target.map_or_else(|| "/".to_owned(), |target| target.as_str().to_owned()),
-                fields: fields.collect(),
-                repeatable: keyed || request.method().is_idempotent(),
-            },
-            base: base(headers),
-        }
-    }
-}
-
-/// Under which address the client reached us.
-fn base(headers: &HeaderMap) -> String {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    // Of several the first is the one that the client saw.
-    let first = |text: &str| text.split(',').next().unwrap_or(text).trim().to_owned();
-    let host = text(FORWARDED_HOST).or_else(|| text(HOST)).map(first);
-    let proto = text(FORWARDED_PROTO).map_or_else(|| "http".to_owned(), first);
-    host.map_or_else(String::new, |host| format!("{proto}://{host}"))
-}
-
 /// What an agent's spec says of repeating this request.
 pub(super) fn terms(head: &Head, persistence: &Persistence) -> Terms {
     Terms {
@@ -229,101 +225,138 @@ pub(super) fn terms(head: &Head, persistence: &Persistence) -> Terms {
 }
 
 /// A request that was kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) id: RecordId,
     pub(super) location: HeaderValue,
     pub(super) state: State,
 }
 
-impl Keeping {
-    /// Reads a request's body and keeps it. When this answers, it is on disk.
-    ///
-    /// # Errors
-    /// Why it is not kept.
-    pub(super) async fn admit<'a>(
+/// A request that is to be kept.
+pub(super) struct Entry<'a> {
+    pub(super) agent: &'a str,
+    pub(super) route: &'a Route,
+    pub(super) draft: Draft,
+    pub(super) body: Bytes,
+    pub(super) begin: Begin,
+    pub(super) keyed: Option<Keyed>,
+}
+
+/// What became of that.
+pub(super) enum Entered {
+    Kept(Kept),
+    /// There is one of the same key.
+    Known(Known),
+}
+
+impl Proxy {
+    /// Writes a request to the journal. When this answers, it is on disk.
+    pub(super) async fn enter(
         &self,
-        agent: &'a str,
-        route: &Route,
-        request: Request<RequestBody>,
-        room: &Room,
-    ) -> Result<Kept, Refusal<'a>> {
-        let draft = Draft::of(&request);
-        let limit = persistence(route).max_body.bytes;
-        let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let body = gather(request.into_body(), room, most).await;
-        let body = body.map_err(|unread| match unread {
-            Unread::TooLong => Refusal::TooLong { agent, limit },
-            Unread::Crowded => Refusal::Crowded { agent },
-            Unread::Broken(cause) => Refusal::Upload { agent, cause },
-        })?;
-        self.write(agent, route, draft, body, Begin::Pending)
-            .await
-            .map_err(|error| Refusal::NotKept { agent, error })
+        keeping: &Keeping,
+        entry: Entry<'_>,
+    ) -> Result<Entered, JournalError> {
+        let mut replaces = None;
+        loop {
+            let (admitted, kept) = self.admit(keeping, &entry, replaces.take()).await?;
+            let (id, same) = match admitted {
+                Admitted::Kept => {
+                    match entry.begin {
+                        Begin::Pending => keeping.news.waits(&entry.route.uid, entry.agent),
+                        Begin::Live(_) => {}
+                        Begin::Unknown => keeping.news.calls_due(),
+                    }
+                    return Ok(Entered::Kept(kept));
+                }
+                Admitted::Known { id, same } => (id, same),
+            };
+            match Known::of(keeping, &entry, &id, same).await? {
+                Some(known) => return Ok(Entered::Known(known)),
+                // Whoever is faster has it.
+                None => replaces = Some(id),
+            }
+        }
     }
 
-    /// Keeps a request that was sent and not answered: to be sent again if that is safe, else as one whose end is not known.
-    pub(super) async fn unanswered(
+    async fn admit(
         &self,
-        agent: &str,
-        route: &Route,
-        draft: Draft,
-        body: Bytes,
-    ) -> Result<Kept, JournalError> {
-        let terms = terms(&draft.head, &persistence(route));
-        let begin = match judge(Outcome::NoAnswer, terms, 1) {
-            Verdict::Settle(_) => Begin::Unknown,
-            Verdict::Retry(_) | Verdict::Release => Begin::Pending,
-        };
-        self.write(agent, route, draft, body, begin).await
-    }
-
-    async fn write(
-        &self,
-        agent: &str,
-        route: &Route,
-        draft: Draft,
-        body: Bytes,
-        begin: Begin,
-    ) -> Result<Kept, JournalError> {
-        let persistence = persistence(route);
+        keeping: &Keeping,
+        entry: &Entry<'_>,
+        replaces: Option<RecordId>,
+    ) -> Result<(Admitted, Kept), JournalError> {
+        let persistence = persistence(entry.route);
         let id = RecordId::random();
-        let capability = Capability::random();
-        let secret = capability.reveal();
-        let location = format!("{}{RESULTS}/{id}.{secret}", draft.base);
-        let mut location =
-            HeaderValue::try_from(location).map_err(|_| JournalError::Corrupt("host"))?;
-        location.set_sensitive(true);
+        let salt = Capability::random();
+        let key = entry.keyed.as_ref();
+        let capability = match key {
+            Some(key) => key.capability(salt.reveal()),
+            None => Capability::random(),
+        };
+        let kept = Kept {
+            location: entry.draft.location(&id, &capability)?,
+            state: entry.begin.standing().state,
+            id,
+        };
         let admission = Admission {
-            id: id.clone(),
-            uid: route.uid.clone(),
-            agent: agent.to_owned(),
-            head: draft.head,
-            body,
+            id: kept.id.clone(),
+            uid: entry.route.uid.clone(),
+            agent: entry.agent.to_owned(),
+            head: entry.draft.head.clone(),
+            body: entry.body.clone(),
             capability: capability.hash(),
+            key: key.map(|key| key.key(salt.reveal(), replaces)),
+            callback: entry.draft.callback.clone(),
             ttl: persistence.ttl.duration(),
             bounds: Bounds {
                 max_queue: u64::from(persistence.max_queue),
                 max_bytes: persistence.max_bytes.bytes,
             },
-            begin,
+            begin: entry.begin,
         };
-        self.journal.admit(admission).await?;
-        tracing::debug!(agent, request = %id, ?begin, "request kept");
-        let state = match begin {
-            Begin::Pending => {
-                self.news.waits(&route.uid, agent);
-                State::Pending
-            }
-            Begin::Unknown => State::Unknown,
-        };
-        Ok(Kept {
-            id,
-            location,
-            state,
-        })
+        let doubt = matches!(entry.begin, Begin::Live(_))
+            .then(|| Doubt::of(keeping, &self.runs, claim(&kept)));
+        let admitted = keeping.journal.admit(admission).await;
+        if let Some(doubt) = doubt
+            && !matches!(admitted, Err(JournalError::Link(_)))
+        {
+            doubt.ends();
+        }
+        let admitted = admitted?;
+        tracing::debug!(agent = entry.agent, request = %kept.id, begin = ?entry.begin, ?admitted, "request kept");
+        Ok((admitted, kept))
+    }
+}
+
+/// Whether a request was written that will not be forwarded under the claim that it may have: its client went, or the journal did
+/// not say. Unless that ends, the claim is given up, so that it is not taken for one that may have been handled.
+struct Doubt(Option<(Keeping, Runs, Claim)>);
+
+impl Doubt {
+    fn of(keeping: &Keeping, runs: &Runs, claim: Claim) -> Self {
+        Self(Some((keeping.clone(), runs.clone(), claim)))
     }
 
+    fn ends(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        if let Some((keeping, runs, claim)) = self.0.take() {
+            runs.spawn(async move {
+                let settlement = Settlement {
+                    verdict: Verdict::Settle(State::Cancelled),
+                    reason: "it was not forwarded under this id: its client went, or the journal was too slow to take it".to_owned(),
+                    answer: None,
+                };
+                tell(&keeping, &claim, settlement).await;
+            });
+        }
+    }
+}
+
+impl Keeping {
     /// The answer to a request that was kept: `202 Accepted`.
     pub(super) fn accepted(
         &self,
@@ -334,7 +367,7 @@ impl Keeping {
         let body = AdmittedBody {
             id: kept.id.to_string(),
             agent: agent.to_owned(),
-            status: kept.state.word().to_owned(),
+            status: State::Pending.word().to_owned(),
             durability: self.in_memory.then(|| "memory".to_owned()),
         };
         let mut text = serde_json::to_vec(&body).unwrap_or_default();
@@ -374,34 +407,7 @@ pub(super) fn private(headers: &mut HeaderMap) {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
-/// A kept answer as one.
-pub(super) fn response(head: &AnswerHead, body: ProxyBody) -> Response<ProxyBody> {
-    let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    *response.headers_mut() = headers(&head.fields);
-    response
-}
-
-/// Kept fields as they were.
-pub(super) fn headers(fields: &[Field]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for field in fields {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::try_from(field.0.as_str()),
-            HeaderValue::from_bytes(&field.value()),
-        ) {
-            headers.append(name, value);
-        }
-    }
-    headers
-}
-
 /// What an agent's spec says of keeping requests.
 pub(super) fn persistence(route: &Route) -> Persistence {
     route.persistence.clone().unwrap_or_default()
-}
-
-/// A kept method.
-pub(super) fn method(text: &str) -> Method {
-    Method::from_bytes(text.as_bytes()).unwrap_or(Method::POST)
 }

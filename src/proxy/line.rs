@@ -51,10 +51,6 @@ impl<S> Line<S> {
     /// Ready once nothing can come any more. To be asked whenever nothing is there; while all is well that costs a look at
     /// a number, and takes no lock but for who asks first.
     fn given_up(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if cx.waker().will_wake(Waker::noop()) {
-            // Nobody waits.
-            return Poll::Pending;
-        }
         loop {
             let turns = self.departure.turns();
             if Departure::gone(turns) {

@@ -6,20 +6,29 @@ use http::header::{HeaderMap, UPGRADE};
 use http::{Method, Request};
 
 use super::grpc;
+use super::keyed::IDEMPOTENCY_KEY;
 use super::prefer::Preference;
+use super::request::CALLBACK_URL;
 use crate::agent::spec::{Persistence, PersistenceMode};
+use crate::callback::{NotAllowed, Rules, Target};
 
 /// How a request is treated that cannot be answered now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Manner {
     /// It is kept, and the client gets 202.
     pub(super) kept: bool,
     /// That is wanted even if it could be answered now.
     pub(super) in_background: bool,
+    /// It is kept in any case, before it is forwarded, or is not forwarded (`persistence.mode: always`).
+    pub(super) always: bool,
+    /// It is kept before it is forwarded if that can be done: it carries a key.
+    pub(super) keyed: bool,
     /// How long the client wants to wait first.
     pub(super) wait: Option<Duration>,
     /// As the client put it.
     pub(super) preference: Preference,
+    /// Where it wants to be told how a kept request ended; looked at, and allowed.
+    pub(super) callback: Option<String>,
 }
 
 impl Manner {
@@ -41,12 +50,48 @@ impl Manner {
                 .any(|method| method.eq_ignore_ascii_case(request.method().as_str())),
             None => usual(request.method()),
         };
+        let kept = listed || preference.respond_async;
         Self {
-            kept: listed || preference.respond_async,
+            kept,
+            always: kept && mode == PersistenceMode::Always,
+            keyed: kept && request.headers().contains_key(IDEMPOTENCY_KEY),
             in_background: preference.respond_async,
             wait,
             preference,
+            callback: None,
         }
+    }
+
+    /// The same with where the client wants to be called back, if that is allowed.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) fn with_callback(
+        mut self,
+        headers: &HeaderMap,
+        persistence: Option<&Persistence>,
+        rules: &Rules,
+    ) -> Result<Self, String> {
+        let mut given = headers.get_all(CALLBACK_URL).into_iter();
+        let (true, Some(url)) = (self.kept, given.next()) else {
+            return Ok(self);
+        };
+        let one = given.next().is_none().then_some(url);
+        let url = one.and_then(|url| url.to_str().ok());
+        let url = url.ok_or_else(|| NotAllowed::NotOne.to_string())?;
+        let listed = persistence.map_or(&[][..], |given| &given.callbacks.hosts);
+        let target = Target::parse(url, listed).map_err(|error| error.to_string())?;
+        if let Some(address) = target.address() {
+            let checked = rules.check(address, &[]);
+            checked.map_err(|kind| format!("the address is {kind}, which is not called"))?;
+        }
+        self.callback = Some(url.trim().to_owned());
+        Ok(self)
+    }
+
+    /// Whether it is written before it is forwarded.
+    pub(super) const fn first(&self) -> bool {
+        self.always || self.keyed
     }
 
     /// How long it waits for its agent to get ready, or for a place: what is kept need not wait.

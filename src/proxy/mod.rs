@@ -13,10 +13,15 @@ mod beside;
 mod body;
 mod breaker;
 mod budget;
+mod callbacks;
 mod capture;
 mod chance;
+mod claim;
 mod deliver;
+mod draft;
 mod exchange;
+mod explanation;
+mod first;
 mod forward;
 mod framing;
 mod gate;
@@ -25,7 +30,9 @@ mod h2c;
 mod hop;
 mod http1;
 mod keep;
+mod keyed;
 mod line;
+mod live;
 mod manner;
 mod pass_on;
 pub mod path;
@@ -33,20 +40,28 @@ mod patience;
 mod pick;
 mod pool;
 mod prefer;
+mod recorder;
 mod refusal;
+mod repeated;
 mod request;
 mod rescue;
 mod response;
 mod runs;
 mod seen;
+mod seldom;
+mod sent;
 mod session;
 mod settings;
+mod spans;
+mod spare;
 mod trace;
 mod upgrade;
+mod upload;
 mod wait;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -55,33 +70,38 @@ use hyper::body::Incoming;
 
 use self::account::Account;
 pub use self::body::{ProxyBody, RequestBody};
+pub use self::callbacks::Calling;
 use self::capture::Room;
 use self::chance::Chance;
+use self::claim::Claims;
 pub use self::deliver::Ended;
 use self::exchange::Exchange;
-use self::forward::{Bounds, Failed, forward};
-use self::gate::{Full, Gates, Place};
+use self::first::First;
+use self::forward::Failed;
+use self::gate::Gates;
 pub use self::keep::{Keeping, RESULTS};
 use self::keep::{Sketch, Unanswered};
 use self::manner::Manner;
 use self::pass_on::Answer;
 use self::path::Target;
 pub use self::patience::BodyError;
-use self::pick::Wish;
-use self::pool::Lease;
 use self::prefer::Preference;
 use self::refusal::Refusal;
 pub use self::refusal::too_many;
 pub use self::request::IsOurToken;
 use self::request::Origin;
 use self::runs::Runs;
+pub use self::seldom::Seldom;
+use self::sent::{Baggage, NotSent, Sent};
 pub use self::settings::Settings;
+use self::spans::Trace;
 use self::upgrade::Tunnels;
 use self::wait::{Waiting, look};
 use crate::agent::spec::OnDisconnect;
-use crate::endpoints::{Endpoints, Route};
+use crate::endpoints::Endpoints;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::figures::AgentFigures;
+use crate::telemetry::spans::Spans;
 
 /// The proxy: one for the process.
 pub struct Proxy {
@@ -95,10 +115,14 @@ pub struct Proxy {
     tunnels: Tunnels,
     runs: Runs,
     access_log: Option<Arc<AccessLog>>,
+    spans: Option<Arc<Spans>>,
     /// Of requests that name no agent, or none that exists.
     nobody: Arc<AgentFigures>,
     keeping: Option<Keeping>,
     room: Room,
+    claims: Claims,
+    /// Whether this server is ending.
+    leaving: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -124,9 +148,12 @@ impl Proxy {
             tunnels: Tunnels::default(),
             runs: Runs::default(),
             access_log: settings.access_log,
+            spans: None,
             nobody: Arc::default(),
             keeping: None,
             room: Room::default(),
+            claims: Claims::default(),
+            leaving: Arc::default(),
         }
     }
 
@@ -136,26 +163,32 @@ impl Proxy {
         self
     }
 
+    /// The same, telling of requests and attempts in spans.
+    pub fn telling(mut self, spans: Arc<Spans>) -> Self {
+        self.spans = Some(spans);
+        self
+    }
+
     /// Answers a request for `/agent` or anything below it. Dropping the future cancels the agent's request, unless the agent's
     /// spec wants it to go on (`proxy.onDisconnect`).
-    pub async fn call(
+    pub fn call(
         self: &Arc<Self>,
         request: Request<Incoming>,
         peer: SocketAddr,
         tls: bool,
-    ) -> Response<ProxyBody> {
-        self.called(None, request, peer, tls).await
+    ) -> impl Future<Output = Response<ProxyBody>> + Send {
+        self.called(None, request, peer, tls)
     }
 
     /// Answers a request for an agent at an origin of its own: all of the target is the agent's. As [`call`](Self::call) else.
-    pub async fn call_agent(
+    pub fn call_agent(
         self: &Arc<Self>,
         agent: &str,
         request: Request<Incoming>,
         peer: SocketAddr,
         tls: bool,
-    ) -> Response<ProxyBody> {
-        self.called(Some(agent), request, peer, tls).await
+    ) -> impl Future<Output = Response<ProxyBody>> + Send {
+        self.called(Some(agent), request, peer, tls)
     }
 
     async fn called(
@@ -165,9 +198,12 @@ impl Proxy {
         peer: SocketAddr,
         tls: bool,
     ) -> Response<ProxyBody> {
+        let spans = self.spans.as_ref();
+        let trace = spans.and_then(|spans| Trace::begin(spans, &mut request, &self.chance));
         let mut account = Some(Account::open(
             &self.nobody,
             self.access_log.as_ref(),
+            trace,
             &request,
             peer.ip(),
         ));
@@ -228,14 +264,20 @@ impl Proxy {
         if let Some(account) = account {
             account.is_for(agent, &known);
         }
-        let manner = match self.keeping {
-            Some(_) => Manner::of(&request, known.persistence.as_ref()),
+        let manner = match &self.keeping {
+            Some(keeping) => {
+                let persistence = known.persistence.as_ref();
+                let manner = Manner::of(&request, persistence);
+                let headers = request.headers();
+                let manner = manner.with_callback(headers, persistence, &keeping.callable);
+                manner.map_err(|reason| Refusal::Callback { agent, reason })?
+            }
             None => Manner::default(),
         };
         let patience = manner.patience(self.hold);
         let (route, place) = match manner.in_background {
             true => (Err(known), None),
-            false => match self.place(agent, patience).await {
+            false => match self.place(agent, Arc::clone(&known), patience).await {
                 Ok((route, place)) => (Ok(route), place),
                 Err(refusal) if manner.kept && refusal.passes() => (Err(known), None),
                 Err(refusal) => return Err(refusal),
@@ -265,6 +307,7 @@ impl Proxy {
             mut bounds,
             limits,
             wish,
+            stick,
             host,
             upgrade,
         } = Exchange::new(
@@ -276,30 +319,44 @@ impl Proxy {
             &self.chance,
         );
         bounds.patience = patience;
+        bounds.trace = account.as_ref().and_then(Account::trace).cloned();
         if manner.kept {
             Preference::strip(request.headers_mut());
         }
         if keep_now {
             return self.keep(agent, &route, request, &manner).await;
         }
-        let sketch = manner
-            .kept
-            .then(|| Sketch::of(&mut request, &route, &self.room));
+        let mut live = None;
+        if manner.first() {
+            // Seldom needed, and large.
+            let first = Box::pin(self.write_first(agent, &route, request, &manner));
+            request = match first.await? {
+                First::Written(request, written) => {
+                    live = Some(written);
+                    request
+                }
+                First::Unwritten(request) => request,
+                First::Answered(response) => return Ok(response),
+            };
+        }
+        let sketch =
+            (manner.kept && live.is_none()).then(|| Sketch::of(&mut request, &route, &self.room));
         let known = Arc::clone(&route);
         let runs =
             (route.proxy.on_disconnect == Some(OnDisconnect::Continue)).then(|| self.runs.clone());
+        let baggage = Baggage {
+            bounds,
+            wish,
+            place,
+            live,
+        };
         let answered = match &runs {
-            None => {
-                self.exchange(agent, route, request, bounds, wish, place)
-                    .await
-            }
+            None => self.send(agent, route, request, baggage).await,
             Some(runs) => {
                 let (this, name) = (Arc::clone(self), agent.to_owned());
                 let exchange = async move {
-                    let answered = this
-                        .exchange(&name, route, request, bounds, wish, place)
-                        .await;
-                    answered.map_err(|(refusal, unsent)| (refusal.about(""), unsent))
+                    let answered = this.send(&name, route, request, baggage).await;
+                    answered.map_err(|not_sent| not_sent.about(""))
                 };
                 let answered = Box::pin(runs.carry(exchange, limits)).await;
                 let cut = || Refusal::Failed {
@@ -308,12 +365,29 @@ impl Proxy {
                 };
                 answered
                     .ok_or_else(cut)?
-                    .map_err(|(refusal, unsent)| (refusal.about(agent), unsent))
+                    .map_err(|not_sent| not_sent.about(agent))
             }
         };
-        let (response, lease) = match answered {
-            Ok(answered) => answered,
-            Err((refusal, unsent)) => {
+        let Sent {
+            response,
+            lease,
+            live,
+        } = match answered {
+            Ok(sent) => sent,
+            Err(NotSent {
+                refusal,
+                unsent,
+                live: Some(live),
+            }) => {
+                let unsent = unsent.is_some();
+                let failed = self.live_failed(agent, refusal, unsent, live, &manner);
+                return Box::pin(failed).await;
+            }
+            Err(NotSent {
+                refusal,
+                unsent,
+                live: None,
+            }) => {
                 let failed = Unanswered {
                     refusal,
                     unsent,
@@ -327,72 +401,14 @@ impl Proxy {
         let answer = Answer {
             response,
             lease,
+            stick,
             limits,
             runs,
+            live,
             prefixed,
         };
         self.pass_on(agent, host.as_ref(), upgrade, answer, account)
             .map_err(|reason| Refusal::BadAnswer { agent, reason })
-    }
-
-    /// A route with a ready endpoint, and a place among the agent's requests.
-    async fn place<'a>(
-        &self,
-        agent: &'a str,
-        patience: Duration,
-    ) -> Result<(Arc<Route>, Option<Place>), Refusal<'a>> {
-        let route = self.waiting.find(&self.endpoints, agent, patience).await?;
-        let limit = route.proxy.max_in_flight.unwrap_or(0);
-        if limit == 0 {
-            return Ok((route, None));
-        }
-        let waits = route.figures.waits();
-        let place = self.gates.enter(agent, limit, patience).await;
-        drop(waits);
-        // It may have waited for a while.
-        let route = self.waiting.find(&self.endpoints, agent, patience).await?;
-        let place = place.map_err(|Full| Refusal::Full { agent })?;
-        Ok((route, Some(place)))
-    }
-
-    /// Sends a request to the agent, and once more to its next instance when nothing was sent.
-    async fn exchange<'a>(
-        &self,
-        agent: &'a str,
-        mut route: Arc<Route>,
-        mut request: Request<RequestBody>,
-        bounds: Bounds,
-        wish: Wish,
-        place: Option<Place>,
-    ) -> Result<(Response<Incoming>, Lease), (Refusal<'a>, Option<Request<RequestBody>>)> {
-        let mut moved_on = false;
-        loop {
-            match forward(&route, request, &bounds, &wish, &self.chance).await {
-                Ok((response, mut lease)) => {
-                    lease.keep(place);
-                    return Ok((response, lease));
-                }
-                // The table may be about to tell that the instance is gone.
-                Err((failed, Some(unsent)))
-                    if !moved_on
-                        && Box::pin(self.waiting.moves_on(&self.endpoints, agent, &route))
-                            .await =>
-                {
-                    tracing::debug!(agent, error = %failed, "nothing was sent; asking the next instance");
-                    route = match self
-                        .waiting
-                        .find(&self.endpoints, agent, bounds.patience)
-                        .await
-                    {
-                        Ok(route) => route,
-                        Err(refusal) => return Err((refusal, Some(unsent))),
-                    };
-                    request = unsent;
-                    moved_on = true;
-                }
-                Err((failed, unsent)) => return Err((Refusal::Failed { agent, failed }, unsent)),
-            }
-        }
     }
 
     /// Waits until every tunnel (WebSocket, say) and every run without a client ended, at most so long, then cuts what is left.

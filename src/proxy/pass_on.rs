@@ -1,23 +1,29 @@
 //! An agent's answer on its way to the client: what of its head passes, and whether a tunnel begins.
 
-use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING, UPGRADE};
-use http::{Response, StatusCode};
+use http::header::{CONNECTION, HeaderValue, UPGRADE};
+use http::{Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
 use super::body::ProxyBody;
+use super::live::Live;
 use super::patience::Limits;
 use super::pool::Lease;
 use super::runs::Runs;
-use super::{Proxy, hop, response, trace};
+use super::session::Stick;
+use super::{Proxy, framing, hop, response, trace};
 
 /// An agent's answer before it is passed on.
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     pub(super) lease: Lease,
+    /// What it has to say of sessions.
+    pub(super) stick: Option<Stick>,
     pub(super) limits: Limits,
     pub(super) runs: Option<Runs>,
+    /// When the request was written first.
+    pub(super) live: Option<Box<Live>>,
     /// Whether it was asked for below `/agent/NAME`, and not at a host of the agent's own.
     pub(super) prefixed: bool,
 }
@@ -38,39 +44,50 @@ impl Proxy {
         let Answer {
             mut response,
             lease,
+            stick,
             limits,
             runs,
+            mut live,
             prefixed,
         } = answer;
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let agreed = hop::upgrade(response.headers());
-        let mut codings = hop::tokens(response.headers(), &TRANSFER_ENCODING);
-        if codings.any(|coding| !coding.eq_ignore_ascii_case(b"chunked")) {
-            return Err("answered with a transfer coding other than 'chunked'");
+        if let Err(reason) = framing::check_answer(response.headers_mut()) {
+            return Err(useless(live, reason));
         }
-        drop(codings);
+        // An agent that speaks HTTP/1.0 is no reason to speak it to the client (RFC 9110 §2.5).
+        *response.version_mut() = Version::HTTP_11;
         if prefixed {
-            let table = self.endpoints.table();
             let source = response::Source {
                 agent,
                 host,
-                is_agent: &|name| table.routes.contains_key(name),
+                is_agent: &|name| self.endpoints.table().routes.contains_key(name),
             };
             response::rewrite(response.headers_mut(), &source);
         } else {
             response::of_its_own(response.headers_mut(), host);
         }
+        if let Some(stick) = stick {
+            stick.tell(response.headers_mut(), lease.endpoint());
+        }
+        if let Some(live) = &mut live {
+            live.answered(response.status(), response.headers());
+            live.mark(response.headers_mut());
+        }
         if let Some(account) = account {
             account.answered(lease.endpoint(), lease.waited(), response.headers_mut());
         }
         if !switches {
-            return Ok(response.map(|incoming| match runs {
-                Some(runs) => ProxyBody::lasting(incoming, limits, lease, runs),
-                None => ProxyBody::agent(incoming, limits, lease),
+            return Ok(response.map(|incoming| {
+                let body = match runs {
+                    Some(runs) => ProxyBody::lasting(incoming, limits, lease, runs),
+                    None => ProxyBody::agent(incoming, limits, lease),
+                };
+                body.of_live(live)
             }));
         }
         let (Some(client), Some(protocol)) = (asked, agreed) else {
-            return Err("changed the protocol without being asked to");
+            return Err(useless(live, "changed the protocol without being asked to"));
         };
         let mut account = account.take();
         if let Some(account) = &mut account {
@@ -86,4 +103,12 @@ impl Proxy {
         headers.insert(UPGRADE, protocol);
         Ok(response.map(|_| ProxyBody::ours("")))
     }
+}
+
+/// The answer cannot be passed on, for this reason.
+fn useless(live: Option<Box<Live>>, reason: &'static str) -> &'static str {
+    if let Some(mut live) = live {
+        live.useless(reason);
+    }
+    reason
 }

@@ -5,6 +5,9 @@
 
 use http::uri::PathAndQuery;
 
+use super::keep::RESULTS;
+use crate::journal::RecordId;
+
 /// The path under which all agents are.
 pub const ROOT: &str = "/agent";
 
@@ -12,6 +15,18 @@ pub const ROOT: &str = "/agent";
 pub fn is_proxied(path: &str) -> bool {
     path.strip_prefix(ROOT)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether this is the path of a kept request's result, with its capability in it. It was given out under the host that the request
+/// came by, so it is ours there too, where all else is an agent's; and no agent may see it.
+pub fn is_result(path: &str) -> bool {
+    let below = path.strip_prefix(RESULTS);
+    let below = below.and_then(|rest| rest.strip_prefix('/'));
+    let Some((id, secret)) = below.and_then(|rest| rest.split('/').next()?.split_once('.')) else {
+        return false;
+    };
+    // A capability is written like an id.
+    RecordId::parse(id).is_some() && RecordId::parse(secret).is_some()
 }
 
 /// A request's target below [`ROOT`].

@@ -18,6 +18,9 @@ pub enum BodyError {
     /// The whole exchange took longer than `proxy.timeouts.total`.
     #[error("the exchange took longer than proxy.timeouts.total")]
     Total,
+    /// The request was cancelled while its answer came.
+    #[error("the request was cancelled")]
+    Cancelled,
     /// It was taken back from the connection that it was lent to.
     #[error("the body was taken back")]
     TakenBack,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::beside::Beside;
 use super::breaker::{Standing, Trial};
 use super::chance::Chance;
-use super::session::{hash, mix};
+use super::session::{hash, instance, mix};
 use crate::agent::spec::Balance;
 use crate::endpoints::Endpoint;
 use crate::plan::EndpointState;
@@ -27,6 +27,8 @@ pub(super) struct Wish {
     pub(super) balance: Option<Balance>,
     /// The session that the request belongs to.
     pub(super) session: Option<u64>,
+    /// The instance that made it, as a tag has it.
+    pub(super) home: Option<u32>,
     /// Whether it can be sent again if it fails, so that one on probation may be tried with it.
     pub(super) repeatable: bool,
 }
@@ -93,7 +95,13 @@ pub(super) fn pick<'a>(
     let able = untried.filter(|endpoint| standing(endpoint) == Standing::Closed);
     let chosen = match (wish.balance, wish.session) {
         (Some(Balance::Hash), Some(session)) => {
-            able.max_by_key(|endpoint| mix(session ^ hash(endpoint.container.0.as_bytes())))
+            let home = wish.home.and_then(|home| {
+                let mut able = able.clone();
+                able.find(|endpoint| instance(endpoint) == home)
+            });
+            home.or_else(|| {
+                able.max_by_key(|endpoint| mix(session ^ hash(endpoint.container.0.as_bytes())))
+            })
         }
         (Some(Balance::RoundRobin), _) => in_turn(able, chance),
         (Some(Balance::LeastRequest | Balance::Hash) | None, _) => less_busy(able, closed, chance),

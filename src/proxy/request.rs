@@ -16,6 +16,8 @@ use http::header::{
 
 use super::hop;
 
+/// Where a client wants to be told how its request ended; no agent's business.
+pub(super) const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -39,16 +41,18 @@ pub(super) struct Origin<'a> {
 
 /// Makes a client's header fields the agent's.
 pub(super) fn rewrite(headers: &mut HeaderMap, origin: &Origin<'_>, is_our_token: &IsOurToken) {
-    let trailers = hop::takes_trailers(headers);
+    let trailers = hop::has_any(headers, &[TE]) && hop::takes_trailers(headers);
     hop::strip(headers);
     strip_private(headers);
-    strip_tokens(headers, is_our_token);
-    if headers
-        .get(EXPECT)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-    {
-        // Our own connection to the client answers it, when the agent's begins to take the body.
-        headers.remove(EXPECT);
+    if hop::has_any(headers, &[AUTHORIZATION, EXPECT]) {
+        strip_tokens(headers, is_our_token);
+        if headers
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        {
+            // Our own connection to the client answers it, when the agent's begins to take the body.
+            headers.remove(EXPECT);
+        }
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -58,7 +62,9 @@ pub(super) fn rewrite(headers: &mut HeaderMap, origin: &Origin<'_>, is_our_token
         headers.insert(UPGRADE, upgrade.clone());
         headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    if let Some(host) = &origin.host {
+    if let Some(host) = &origin.host
+        && headers.get(HOST) != Some(host)
+    {
         headers.insert(HOST, host.clone());
     }
     forwarded(headers, origin);
@@ -75,10 +81,10 @@ fn strip_private(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether a field is ours to set: `X-Agentainer-*`, and every spelling with underscores of a field we set, which a CGI-like
-/// agent (WSGI, say) could not tell from the real one.
+/// Whether a field is ours to set: `X-Agentainer-*`, and every spelling with underscores of a field that we set or that says how long the
+/// message is, which a CGI-like agent (WSGI, say) could not tell from the real one.
 fn is_private(name: &str) -> bool {
-    if name.starts_with("x-agentainer-") {
+    if name.starts_with("x-agentainer-") || name == CALLBACK_URL.as_str() {
         return true;
     }
     if !name.contains('_') {
@@ -88,7 +94,14 @@ fn is_private(name: &str) -> bool {
     ["x-agentainer-", "x-forwarded-"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
-        || name == "x-request-id"
+        || [
+            "x-request-id",
+            "x-callback-url",
+            "forwarded",
+            "content-length",
+            "transfer-encoding",
+        ]
+        .contains(&name.as_str())
 }
 
 fn strip_tokens(headers: &mut HeaderMap, is_our_token: &IsOurToken) {

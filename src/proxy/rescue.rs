@@ -145,6 +145,16 @@ pub(super) struct Again {
 }
 
 impl Again {
+    /// What was read of a body already, and the rest.
+    pub(super) fn of(pieces: Vec<Bytes>, trailers: Option<HeaderMap>, rest: RequestBody) -> Self {
+        let passed = Pieces {
+            size: pieces.iter().map(Bytes::len).sum(),
+            data: pieces.into(),
+            trailers,
+        };
+        Self { passed, rest }
+    }
+
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,

@@ -24,6 +24,9 @@ static ORIGIN_WIDE: [HeaderName; 6] = [
     HeaderName::from_static("report-to"),
 ];
 
+/// Fields that may name a place below the agent.
+static OUR_PLACES: [HeaderName; 3] = [LOCATION, CONTENT_LOCATION, SET_COOKIE];
+
 /// Where an answer comes from.
 pub(super) struct Source<'a> {
     /// The agent's name.
@@ -38,6 +41,9 @@ pub(super) struct Source<'a> {
 pub(super) fn rewrite(headers: &mut HeaderMap, source: &Source<'_>) {
     hop::strip(headers);
     hop::remove_all(headers, &ORIGIN_WIDE);
+    if !hop::has_any(headers, &OUR_PLACES) {
+        return;
+    }
     for name in [LOCATION, CONTENT_LOCATION] {
         if let Some(moved) = headers
             .get(&name)

@@ -5,15 +5,12 @@
 
 use std::sync::Arc;
 
-use http::Response;
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::body::ProxyBody;
 use super::patience::Limits;
-use super::pool::Lease;
+use super::sent::Sent;
 
 /// All such exchanges of one proxy.
 #[derive(Clone, Debug, Default)]
@@ -29,16 +26,14 @@ impl Runs {
     /// Carries an exchange to its answer's head, and, when nobody waits for that any more, to its end. `None` when it was cut.
     pub(super) async fn carry<E: Send + 'static>(
         &self,
-        exchange: impl Future<Output = Result<(Response<Incoming>, Lease), E>> + Send + 'static,
+        exchange: impl Future<Output = Result<Sent, E>> + Send + 'static,
         limits: Limits,
-    ) -> Option<Result<(Response<Incoming>, Lease), E>> {
+    ) -> Option<Result<Sent, E>> {
         let (tell, told) = oneshot::channel();
         self.spawn(async move {
-            if let Err(Ok((response, lease))) = tell.send(exchange.await) {
+            if let Err(Ok(sent)) = tell.send(exchange.await) {
                 tracing::debug!("the client went; its run goes on");
-                ProxyBody::agent(response.into_body(), limits, lease)
-                    .finish()
-                    .await;
+                sent.for_nobody(limits).finish().await;
             }
         });
         told.await.ok()

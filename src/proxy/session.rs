@@ -1,28 +1,183 @@
 //! What a client's session is recognised by, for `balance: hash`: a header field or a cookie that the spec names.
+//!
+//! A name that the client made is hashed, so each session has one instance. A name that an instance made has to lead back to that very one,
+//! which no hash does: so the name goes out to the client with a tag that says whose it is, and comes back to the agent without (HAProxy does so
+//! with `cookie … prefix`). Nothing is remembered for it, so it holds on every server and after each restart of ours. An echo of the client's own
+//! name goes back as it came.
 
 use http::HeaderMap;
-use http::header::COOKIE;
+use http::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};
 
-use crate::agent::spec::Session;
+use crate::agent::spec::{Balance, Proxy, Session};
+use crate::endpoints::Endpoint;
 
-/// The session's key; `None` when the request belongs to none.
-pub(super) fn key(headers: &HeaderMap, session: Option<&Session>) -> Option<u64> {
-    let session = session?;
-    let header = session.header.as_deref().filter(|name| !name.is_empty());
-    let by_header = header
-        .and_then(|name| headers.get(name))
-        .map(|value| value.as_bytes());
-    let by_cookie = || {
-        let name = session.cookie.as_deref().filter(|name| !name.is_empty())?;
-        headers
-            .get_all(COOKIE)
-            .iter()
-            .find_map(|value| cookie(value.as_bytes(), name.as_bytes()))
+/// How a tag begins; then whose it is (8 digits), and what it and the name add up to (4).
+const MARK: &[u8] = b"~a";
+const TAG: usize = MARK.len() + 12;
+
+/// The session of a request.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// What is hashed; `None` when it belongs to none.
+    pub(super) key: Option<u64>,
+    /// Which instance made it, if one did.
+    pub(super) home: Option<u32>,
+    /// For its answer.
+    pub(super) stick: Option<Stick>,
+}
+
+/// What has to be told of sessions in an answer.
+#[derive(Debug)]
+pub(super) struct Stick {
+    header: Option<HeaderName>,
+    cookie: Option<String>,
+    /// The name as the agent got it, and as the client sent it.
+    given: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Finds a request's session, and takes the tag off its name.
+pub(super) fn take(headers: &mut HeaderMap, spec: &Proxy) -> Taken {
+    let Some(Session { header, cookie }) = &spec.session else {
+        return Taken::default();
     };
-    by_header
-        .or_else(by_cookie)
-        .filter(|value| !value.is_empty())
-        .map(hash)
+    if spec.balance != Some(Balance::Hash) {
+        return Taken::default();
+    }
+    let header = header.as_deref().filter(|name| !name.is_empty());
+    let header = header.and_then(|name| HeaderName::try_from(name).ok());
+    let cookie = cookie.as_deref().filter(|name| !name.is_empty());
+    let given = of_header(headers, header.as_ref());
+    let given = given.or_else(|| cookie.and_then(|name| of_cookie(headers, name.as_bytes())));
+    let home = given.as_ref().and_then(|(_, _, home)| *home);
+    let given = given.map(|(bare, whole, _)| (bare, whole));
+    Taken {
+        key: given.as_ref().map(|(bare, _)| hash(bare)),
+        home,
+        stick: Some(Stick {
+            header,
+            cookie: cookie.map(str::to_owned),
+            given,
+        }),
+    }
+}
+
+/// The name as the agent gets it, as it came, and whose it is.
+type Given = (Vec<u8>, Vec<u8>, Option<u32>);
+
+fn of_header(headers: &mut HeaderMap, name: Option<&HeaderName>) -> Option<Given> {
+    let value = headers.get_mut(name?)?;
+    let whole = value.as_bytes().to_vec();
+    let (bare, home) = untagged(&whole);
+    if home.is_some() {
+        *value = HeaderValue::from_bytes(bare).ok()?;
+    }
+    (!bare.is_empty()).then(|| (bare.to_vec(), whole.clone(), home))
+}
+
+fn of_cookie(headers: &mut HeaderMap, name: &[u8]) -> Option<Given> {
+    let mut lines: Vec<HeaderValue> = headers.get_all(COOKIE).iter().cloned().collect();
+    let mut found = None;
+    for line in &mut lines {
+        let Some(whole) = cookie(line.as_bytes(), name) else {
+            continue;
+        };
+        let whole = whole.to_vec();
+        let (bare, home) = untagged(&whole);
+        if home.is_some() {
+            let pairs = line.as_bytes().split(|byte| *byte == b';').map(|pair| {
+                let ours = cookie(pair, name).is_some_and(|value| value == whole);
+                let end = pair.trim_ascii_end().len();
+                match pair.get(..end.saturating_sub(TAG)) {
+                    Some(before) if ours => before,
+                    _ => pair,
+                }
+            });
+            let without = pairs.collect::<Vec<_>>().join(&b';');
+            *line = HeaderValue::from_bytes(&without).ok()?;
+        }
+        if !bare.is_empty() {
+            found = Some((bare.to_vec(), whole.clone(), home));
+        }
+        break;
+    }
+    if found.as_ref().is_some_and(|(_, _, home)| home.is_some()) {
+        headers.remove(COOKIE);
+        for line in lines {
+            headers.append(COOKIE, line);
+        }
+    }
+    found
+}
+
+impl Stick {
+    /// Says in an answer whose the session is that an instance made.
+    pub(super) fn tell(&self, headers: &mut HeaderMap, endpoint: &Endpoint) {
+        if let Some(value) = self.header.as_ref().and_then(|name| headers.get_mut(name))
+            && let Ok(told) = HeaderValue::from_bytes(&self.told(value.as_bytes(), endpoint))
+        {
+            *value = told;
+        }
+        let Some(name) = self.cookie.as_deref().map(str::as_bytes) else {
+            return;
+        };
+        if !headers.contains_key(SET_COOKIE) {
+            return;
+        }
+        let lines: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
+        headers.remove(SET_COOKIE);
+        for line in lines {
+            let text = line.as_bytes();
+            let end = text.iter().position(|byte| *byte == b';');
+            let (pair, rest) = text
+                .split_at_checked(end.unwrap_or(text.len()))
+                .unwrap_or((text, b""));
+            // One between quotation marks stays as it is: its hash has to do.
+            let value = cookie(pair, name).filter(|value| !value.starts_with(b"\""));
+            let told = value.and_then(|value| {
+                let told = self.told(value, endpoint);
+                HeaderValue::from_bytes(&[name, b"=", &told, rest].concat()).ok()
+            });
+            headers.append(SET_COOKIE, told.unwrap_or(line));
+        }
+    }
+
+    /// A session's name as the client gets it.
+    fn told(&self, name: &[u8], endpoint: &Endpoint) -> Vec<u8> {
+        match &self.given {
+            _ if name.is_empty() => Vec::new(),
+            Some((bare, whole)) if bare == name => whole.clone(),
+            _ => tagged(name, instance(endpoint)),
+        }
+    }
+}
+
+/// An instance in a tag.
+pub(super) fn instance(endpoint: &Endpoint) -> u32 {
+    (hash(endpoint.container.0.as_bytes()) >> 32) as u32
+}
+
+fn tagged(name: &[u8], instance: u32) -> Vec<u8> {
+    let tag = format!("{instance:08x}{:04x}", check(name, instance));
+    [name, MARK, tag.as_bytes()].concat()
+}
+
+const fn check_of(hash: u64, instance: u32) -> u16 {
+    (mix(hash ^ instance as u64) & 0xffff) as u16
+}
+
+fn check(name: &[u8], instance: u32) -> u16 {
+    check_of(hash(name), instance)
+}
+
+/// A name without its tag, and whose it is. What only looks like a tag is the name's own.
+fn untagged(whole: &[u8]) -> (&[u8], Option<u32>) {
+    let parts = || {
+        let (name, tag) = whole.split_at_checked(whole.len().checked_sub(TAG)?)?;
+        let digits = std::str::from_utf8(tag.strip_prefix(MARK)?).ok()?;
+        let instance = u32::from_str_radix(digits.get(..8)?, 16).ok()?;
+        (tagged(name, instance) == whole).then_some((name, Some(instance)))
+    };
+    parts().unwrap_or((whole, None))
 }
 
 /// A cookie's value (RFC 6265 §4.2.1).
@@ -51,62 +206,5 @@ pub(super) const fn mix(mut z: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(*name, value.parse().unwrap());
-        }
-        map
-    }
-
-    fn session(header: Option<&str>, cookie: Option<&str>) -> Session {
-        Session {
-            header: header.map(str::to_owned),
-            cookie: cookie.map(str::to_owned),
-        }
-    }
-
-    #[test]
-    fn a_header_names_the_session() {
-        let by = session(Some("Mcp-Session-Id"), None);
-        let one = key(&headers(&[("mcp-session-id", "a")]), Some(&by));
-        assert!(one.is_some());
-        assert_eq!(one, key(&headers(&[("mcp-session-id", "a")]), Some(&by)));
-        assert_ne!(one, key(&headers(&[("mcp-session-id", "b")]), Some(&by)));
-        assert_eq!(key(&headers(&[("mcp-session-id", "")]), Some(&by)), None);
-        assert_eq!(key(&headers(&[]), Some(&by)), None);
-        assert_eq!(key(&headers(&[("mcp-session-id", "a")]), None), None);
-    }
-
-    #[test]
-    fn a_cookie_names_the_session() {
-        let by = session(None, Some("sid"));
-        let expected = Some(hash(b"x=1"));
-        for given in ["sid=x=1", "a=b; sid=x=1", "notsid=2; sid=x=1 ;c"] {
-            assert_eq!(
-                key(&headers(&[("cookie", given)]), Some(&by)),
-                expected,
-                "{given}"
-            );
-        }
-        let two = headers(&[("cookie", "a=b"), ("cookie", "sid=x=1")]);
-        assert_eq!(key(&two, Some(&by)), expected, "HTTP/2 splits cookies");
-        assert_eq!(key(&headers(&[("cookie", "sid")]), Some(&by)), None);
-        assert_eq!(key(&headers(&[("cookie", "SID=x=1")]), Some(&by)), None);
-    }
-
-    #[test]
-    fn the_header_comes_before_the_cookie() {
-        let by = session(Some("x-session"), Some("sid"));
-        let both = headers(&[("x-session", "h"), ("cookie", "sid=c")]);
-        assert_eq!(key(&both, Some(&by)), Some(hash(b"h")));
-        assert_eq!(
-            key(&headers(&[("cookie", "sid=c")]), Some(&by)),
-            Some(hash(b"c"))
-        );
-    }
-}
+#[path = "session_tests.rs"]
+mod tests;

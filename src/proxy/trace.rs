@@ -3,10 +3,12 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::chance::Chance;
+use super::hop;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+static OF_A_TRACE: [HeaderName; 2] = [TRACEPARENT, TRACESTATE];
 
 /// Keeps the client's request id when it is one line of plain characters, else sets a new one; gives it.
 pub(super) fn request_id(headers: &mut HeaderMap, chance: &Chance) -> Option<HeaderValue> {
@@ -28,21 +30,60 @@ fn sane(id: &[u8]) -> bool {
     (1..=128).contains(&id.len()) && id.iter().all(plain)
 }
 
-/// Passes a valid trace context on as it came (we report no span of our own, so changing the parent would cut the trace); else
+/// What a `traceparent` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Context {
+    pub(super) trace: u128,
+    /// Whose message it is.
+    pub(super) span: u64,
+    /// Whether who sent it tells of it.
+    pub(super) sampled: bool,
+}
+
+impl Context {
+    /// The one that header fields give; `None` when it is not valid.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut given = headers.get_all(&TRACEPARENT).into_iter();
+        let (Some(parent), None) = (given.next(), given.next()) else {
+            return None;
+        };
+        let parts = parts(parent.as_bytes())?;
+        let [trace, span, flags] = parts.map(|part| std::str::from_utf8(part).unwrap_or_default());
+        Some(Self {
+            trace: u128::from_str_radix(trace, 16).ok()?,
+            span: u64::from_str_radix(span, 16).ok()?,
+            sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1,
+        })
+    }
+
+    /// As a value of version 00.
+    pub(super) fn text(&self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&self.trace.to_be_bytes(), text.iter_mut().skip(3));
+        write_hex(&self.span.to_be_bytes(), text.iter_mut().skip(36));
+        write_hex(&[u8::from(self.sampled)], text.iter_mut().skip(53));
+        text
+    }
+}
+
+/// Passes a valid trace context on as it came (where no span of our own is told, changing the parent would cut the trace); else
 /// begins a trace, marked as recorded, since agents that follow their parent would otherwise record nothing.
 pub(super) fn trace_context(headers: &mut HeaderMap, chance: &Chance) {
-    let mut given = headers.get_all(&TRACEPARENT).into_iter();
-    if let (Some(parent), None) = (given.next(), given.next())
-        && valid(parent.as_bytes())
-    {
-        return;
+    if hop::has_any(headers, &OF_A_TRACE) {
+        let mut given = headers.get_all(&TRACEPARENT).into_iter();
+        if let (Some(parent), None) = (given.next(), given.next())
+            && parts(parent.as_bytes()).is_some()
+        {
+            return;
+        }
+        headers.remove(&TRACESTATE);
     }
-    headers.remove(&TRACESTATE);
-    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-01";
-    let (trace, span) = (chance.wide() | 1, chance.next() | 1);
-    write_hex(&trace.to_be_bytes(), text.iter_mut().skip(3));
-    write_hex(&span.to_be_bytes(), text.iter_mut().skip(36));
-    match HeaderValue::from_bytes(&text) {
+    let begun = Context {
+        trace: chance.wide() | 1,
+        span: chance.next() | 1,
+        sampled: true,
+    };
+    match HeaderValue::from_bytes(&begun.text()) {
         Ok(value) => headers.insert(TRACEPARENT, value),
         Err(_) => headers.remove(&TRACEPARENT),
     };
@@ -58,21 +99,20 @@ fn write_hex<'a>(bytes: &[u8], places: impl Iterator<Item = &'a mut u8>) {
     }
 }
 
-/// Whether it is a `traceparent` (W3C Trace Context §3.2.2): any version but ff, nothing all zero, version 00 of exact length.
-fn valid(parent: &[u8]) -> bool {
+/// Trace, span and flags of a `traceparent` (W3C Trace Context §3.2.2): any version but ff, nothing all zero, version 00 of exact
+/// length.
+fn parts(parent: &[u8]) -> Option<[&[u8]; 3]> {
     let mut parts = parent.splitn(5, |byte| *byte == b'-');
     let mut part = |length: usize| {
         let part = parts.next()?;
         let hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
         (part.len() == length && part.iter().all(hex)).then_some(part)
     };
-    let (Some(version), Some(trace), Some(span), Some(_flags)) =
-        (part(2), part(32), part(16), part(2))
-    else {
-        return false;
-    };
+    let (version, trace, span, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
     let zero = |part: &[u8]| part.iter().all(|byte| *byte == b'0');
-    version != b"ff" && !zero(trace) && !zero(span) && (version != b"00" || parent.len() == 55)
+    let valid =
+        version != b"ff" && !zero(trace) && !zero(span) && (version != b"00" || parent.len() == 55);
+    valid.then_some([trace, span, flags])
 }
 
 #[cfg(test)]
@@ -100,6 +140,23 @@ mod tests {
             assert_eq!(headers.get(&REQUEST_ID), Some(&id));
             assert!(kept || uuid::Uuid::parse_str(id.to_str().unwrap()).is_ok());
         }
+    }
+
+    #[test]
+    fn a_trace_context_is_read_as_it_is_written() {
+        for text in [
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-0000000000000000000000000000000a-f0f067aa0ba902b7-00",
+        ] {
+            let read = Context::of(&with(&TRACEPARENT, text)).unwrap();
+            assert_eq!(read.text(), text.as_bytes());
+        }
+        let further = "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03-x";
+        assert!(Context::of(&with(&TRACEPARENT, further)).unwrap().sampled);
+        assert_eq!(Context::of(&with(&TRACEPARENT, "00-x")), None);
+        let mut two = with(&TRACEPARENT, further);
+        two.append(&TRACEPARENT, HeaderValue::from_static("x"));
+        assert_eq!(Context::of(&two), None);
     }
 
     #[test]
@@ -142,7 +199,7 @@ mod tests {
                 (kept, kept),
                 "{given}"
             );
-            assert!(valid(now.as_bytes()), "{now:?}");
+            assert!(parts(now.as_bytes()).is_some(), "{now:?}");
         }
     }
 }

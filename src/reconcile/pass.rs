@@ -89,7 +89,7 @@ impl Reconcile {
         self.note_seen(name, agent.as_ref(), &observed, &tombstones);
 
         if role == Role::Follows {
-            return Ok(self.watched(name, agent.is_some(), &observed, &plan));
+            return Ok(self.watched(name, agent.as_ref(), &observed, &plan));
         }
         let rest = {
             let mut memo = self.memo.lock();
@@ -141,13 +141,32 @@ impl Reconcile {
     }
 
     /// The end of a pass that only looks: another server acts.
-    fn watched(&self, name: &AgentName, exists: bool, observed: &Observed, plan: &Plan) -> Requeue {
-        if !exists && observed.containers.is_empty() {
-            self.memo.lock().forget(name);
-            return Requeue::Done;
+    fn watched(
+        &self,
+        name: &AgentName,
+        agent: Option<&Agent>,
+        observed: &Observed,
+        plan: &Plan,
+    ) -> Requeue {
+        let Some(agent) = agent else {
+            if observed.containers.is_empty() {
+                self.memo.lock().forget(name);
+                return Requeue::Done;
+            }
+            return Self::watched_again(plan.recheck);
+        };
+        // What the store says is the leader's word, unless that one has yet to look.
+        let agrees = |status: &AgentStatus| status.is_ready() == agent.status.is_ready();
+        if self.leadership.another_leads() && plan.status.as_ref().is_some_and(agrees) {
+            self.looked.lock().insert(name.clone());
         }
-        plan.recheck
-            .map_or(Requeue::Done, |rest| Requeue::After(rest.max(WATCHING)))
+        let looked = self.looked.lock().contains(name);
+        let unlooked = (!looked).then_some(WATCHING);
+        Self::watched_again(plan.recheck.into_iter().chain(unlooked).min())
+    }
+
+    fn watched_again(rest: Option<Duration>) -> Requeue {
+        rest.map_or(Requeue::Done, |rest| Requeue::After(rest.max(WATCHING)))
     }
 
     /// Since when the agent's world was looked at without a gap, this look included.

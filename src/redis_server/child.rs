@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::folder;
 use super::link::Link;
 use super::process::Process;
+use super::torn;
 use super::{Binary, RedisServerError, Result, Setup};
 
 /// A new server answers within this or counts as failed.
@@ -63,8 +64,17 @@ impl Setup {
     /// The server that runs in our folder, if one does.
     async fn find(&self) -> Result<Option<Running>> {
         let until = Instant::now() + START;
+        let load_until = Instant::now() + LOAD;
         loop {
             match self.who().await {
+                // Its starter went while it read its data: it may be asked for nothing until it has.
+                Ok(identity) if self.loads().await => {
+                    if Instant::now() > load_until {
+                        return Err(self.failed());
+                    }
+                    let limit = Duration::from_millis(20);
+                    self.known(identity)?.process.ends_within(limit).await;
+                }
                 Ok(identity) => return self.known(identity).map(Some),
                 Err(error) => match self.recorded() {
                     // A process of ours that does not answer yet, or no more: never a second one on its files.
@@ -168,6 +178,7 @@ impl Setup {
         folder::rotate(&self.log());
         let _stale = std::fs::remove_file(self.socket());
         let _stale = std::fs::remove_file(self.pid_file());
+        self.mend().await;
         self.launch(binary).await?;
         let until = Instant::now() + START;
         let load_until = Instant::now() + LOAD;
@@ -199,6 +210,30 @@ impl Setup {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Takes off what a full disk or a kill left half written. A folder of another user's is not ours to write in.
+    async fn mend(&self) {
+        if self.owner.is_some() {
+            return;
+        }
+        let data = self.folder.join("data");
+        let cut = tokio::task::spawn_blocking(move || torn::cut(&data)).await;
+        match cut.map_err(std::io::Error::other).flatten() {
+            Ok(None) => {}
+            Ok(Some((path, bytes))) => {
+                tracing::warn!(path = %path.display(), bytes, "cut off what redis-server had half written when it ended; nobody was told that it was kept");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot look for what redis-server had half written when it ended");
+            }
+        }
+    }
+
+    async fn loads(&self) -> bool {
+        let info = async { self.link().await?.info().await };
+        let info: Result<_> = info.await;
+        info.is_ok_and(|info| info.get("loading").is_some_and(|loading| loading == "1"))
     }
 
     async fn answers(&self) -> bool {

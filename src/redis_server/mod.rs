@@ -18,6 +18,7 @@ mod process;
 mod setup;
 mod stop;
 mod supervisor;
+mod torn;
 
 pub use self::agents::{AgentsRedis, AgentsRedisOptions, Listening, Outcome, agents_folder};
 pub use self::binary::Binary;

@@ -68,6 +68,12 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// What a container was made from, environment included, as far as the engine tells; `None` when it is gone or its
     /// labels are not whole. For `recover` alone: the answer holds secrets.
     async fn made_from(&self, id: &ContainerId) -> Result<Option<MadeFrom>>;
+    /// The first process of a container that runs, by its number on the engine's machine; `None` when it does not run, or the
+    /// engine has no such thing.
+    async fn process(&self, id: &ContainerId) -> Result<Option<u32>> {
+        let _ = id;
+        Ok(None)
+    }
     /// Which of these container names are held, and by an object of ours or not. Names alone; for foreign clashes.
     async fn holder_of_name(&self, name: &str) -> Result<Option<NameHolder>>;
 

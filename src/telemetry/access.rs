@@ -57,7 +57,7 @@ pub struct Entry {
     pub instance: Option<String>,
     /// `X-Request-Id`.
     pub request_id: Option<HeaderValue>,
-    /// `Referer`, without its query.
+    /// `Referer`, without its query, nor the address of a result.
     pub referer: Option<HeaderValue>,
     /// `User-Agent`.
     pub user_agent: Option<HeaderValue>,
@@ -222,11 +222,18 @@ fn text_of(value: Option<&HeaderValue>) -> Option<String> {
     value.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
+/// Where results are shown.
+const RESULTS: &str = "/results/";
+
 /// Without what stands behind `?` or `#`.
 fn without_query(url: Option<&HeaderValue>) -> Option<String> {
     let mut text = text_of(url)?;
     if let Some(end) = text.find(['?', '#']) {
         text.truncate(end);
+    }
+    // What follows opens a result to whoever reads it.
+    if let Some(at) = text.find(RESULTS) {
+        text.truncate(at + RESULTS.len());
     }
     Some(text)
 }
@@ -354,6 +361,9 @@ mod tests {
         let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
         assert_eq!(last.get("path").unwrap(), "/agent/users/3");
         assert_eq!(last.get("referer").unwrap(), "https://example.org/a");
+        let page = HeaderValue::from_static("https://example.org/results/1234.s3cret/events");
+        let shown = without_query(Some(&page)).unwrap();
+        assert_eq!(shown, "https://example.org/results/");
         assert!(!text.contains("secret"));
         let mode = std::fs::metadata(&path).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);

@@ -9,7 +9,8 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::figures::{AgentSample, BUCKETS, PASS_ENDS, PassFigures, Spread};
+use super::figures::{AgentSample, BUCKETS, CALL_ENDS, PASS_ENDS, PassFigures, Spread};
+use super::kept::{self, KeptMetrics};
 use super::process::ProcessSample;
 
 /// What a scrape's answer is.
@@ -34,6 +35,8 @@ pub struct AgentMetrics {
     pub ready: bool,
     /// Restarts of its present instances.
     pub restarts: u64,
+    /// Requests that are kept for it.
+    pub kept: KeptMetrics,
 }
 
 /// One kind of the reconciler's passes at one moment.
@@ -84,6 +87,8 @@ pub struct Snapshot {
     pub connections: Vec<(&'static str, u64)>,
     /// Lines of the access log that were lost, since its file did not keep up.
     pub lines_lost: u64,
+    /// Calls of callbacks, in the order of [`CALL_ENDS`].
+    pub calls: [u64; CALL_ENDS.len()],
     /// This process.
     pub process: ProcessSample,
 }
@@ -103,7 +108,7 @@ pub fn expose(snapshot: Snapshot) -> String {
 #[derive(Debug)]
 struct Told(Snapshot);
 
-type Labels<'a> = Vec<(&'static str, &'a str)>;
+pub(super) type Labels<'a> = Vec<(&'static str, &'a str)>;
 
 impl Collector for Told {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
@@ -117,6 +122,7 @@ impl Collector for Told {
         )?;
         self.of_agents(encoder)?;
         self.of_traffic(encoder)?;
+        kept::encode(&told.agents, encoder)?;
         self.of_passes(encoder)?;
         gauges(
             encoder,
@@ -143,6 +149,15 @@ impl Collector for Told {
             "agentainer_access_log_lost",
             "Lines of the access log that were lost, since its file did not keep up.",
             [(vec![], told.lines_lost)],
+        )?;
+        counters(
+            encoder,
+            "agentainer_callback_calls",
+            "Calls to who wants to know how a kept request ended, by how they ended.",
+            CALL_ENDS
+                .iter()
+                .zip(told.calls)
+                .map(|(end, count)| (vec![("end", *end)], count)),
         )?;
         self.of_process(encoder)
     }
@@ -362,7 +377,7 @@ fn each<'a, V>(
     Ok(())
 }
 
-fn counters<'a>(
+pub(super) fn counters<'a>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -376,7 +391,7 @@ fn counters<'a>(
     )
 }
 
-fn gauges<'a>(
+pub(super) fn gauges<'a>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -428,6 +443,12 @@ mod tests {
             traffic: figures.read(),
             instances: vec![("ready", 2)],
             ready: true,
+            kept: KeptMetrics {
+                states: vec![("pending", 3)],
+                oldest: 61,
+                admitted: 7,
+                ended: vec![("completed", 4)],
+            },
             ..AgentMetrics::default()
         };
         let snapshot = Snapshot {
@@ -448,6 +469,10 @@ mod tests {
             "agentainer_proxy_request_duration_seconds_count{agent=\"users\"} 2",
             "agentainer_proxy_cut_total{agent=\"users\"} 1",
             "agentainer_agent_instances{agent=\"users\",state=\"ready\"} 2",
+            "agentainer_requests_kept{agent=\"users\",state=\"pending\"} 3",
+            "agentainer_requests_oldest_seconds{agent=\"users\"} 61",
+            "agentainer_requests_admitted_total{agent=\"users\"} 7",
+            "agentainer_requests_settled_total{agent=\"users\",state=\"completed\"} 4",
             "agentainer_agent_ready{agent=\"users\"} 1",
             "agentainer_reconcile_passes_total{kind=\"agent\",end=\"failed\"} 0",
             "agentainer_leader 0",

@@ -15,6 +15,27 @@ pub const BUCKETS: [f64; 18] = [
     120.0, 300.0, 600.0,
 ];
 
+/// How a callback's call may end.
+pub const CALL_ENDS: [&str; 3] = ["done", "again", "given-up"];
+
+/// What calls of callbacks came to.
+#[derive(Debug, Default)]
+pub struct CallFigures([AtomicU64; CALL_ENDS.len()]);
+
+impl CallFigures {
+    /// One ended; `end` is the place among [`CALL_ENDS`].
+    pub fn count(&self, end: usize) {
+        if let Some(ended) = self.0.get(end) {
+            ended.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// In the order of [`CALL_ENDS`].
+    pub fn read(&self) -> [u64; CALL_ENDS.len()] {
+        self.0.each_ref().map(|ended| ended.load(Ordering::Relaxed))
+    }
+}
+
 /// The lowest status that HTTP knows (RFC 9110 §15).
 const LOWEST: u16 = 100;
 /// Statuses of one class.

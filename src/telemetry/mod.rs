@@ -6,7 +6,9 @@
 pub mod access;
 pub mod exposition;
 pub mod figures;
+pub mod kept;
 pub mod process;
+pub mod spans;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;

@@ -17,7 +17,8 @@ pub use self::recover::{
     RecoverOutcome, RecoverRequest, RecoverResponse, RecoverResult, RecoverSource,
 };
 pub use self::requests::{
-    AdmittedBody, HeaderField, KeptAnswer, RequestCount, RequestItem, RequestListBody, ResultBody,
+    AdmittedBody, CallbackBody, CallbackKey, HeaderField, KeptAnswer, RequestCount, RequestItem,
+    RequestListBody, ResultBody,
 };
 pub use self::rollout::{HistoryBody, HistoryEntry, RolloutBody};
 use crate::agent::{Agent, Condition, EventRecord, ResourceVersion};
@@ -58,6 +59,10 @@ pub struct WatchLine {
     /// the watch began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<Agent>,
+    /// No pass has looked at the agent since the server that answers began: its status is an earlier server's. It is told again
+    /// when one has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unconfirmed: bool,
     /// The position, to resume from.
     pub resource_version: ResourceVersion,
     /// What went wrong, for `ERROR`.

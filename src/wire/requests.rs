@@ -69,6 +69,34 @@ pub struct ResultBody {
     /// What the agent answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<KeptAnswer>,
+    /// Who is told how it ended, where somebody is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<CallbackBody>,
+}
+
+/// How far a record's callback is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackBody {
+    /// Who is called. The rest of the URL is shown to nobody.
+    pub host: String,
+    /// unsettled (the record is), waiting (for its next call), done or given-up.
+    pub status: String,
+    /// Calls begun so far.
+    pub calls: u32,
+    /// How the last one ended.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What an agent's callbacks are signed with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackKey {
+    /// The agent's name.
+    pub agent: String,
+    /// The key, as text. A secret.
+    pub key: String,
 }
 
 /// A kept request as operators see it.

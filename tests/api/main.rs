@@ -28,6 +28,7 @@ mod over_redis;
 mod properties;
 mod recover;
 mod requests;
+mod result_events;
 mod roles;
 mod rollout;
 mod watch;

@@ -295,12 +295,6 @@ async fn wrong_fields_are_named_all_at_once_and_nothing_changes() {
         (
             "PUT",
             "/agents/users",
-            json!({"spec": {"persistence": {"mode": "always"}}}),
-            vec!["not yet"],
-        ),
-        (
-            "PUT",
-            "/agents/users",
             json!({"spec": {"build": "./x"}}),
             vec!["spec.build"],
         ),

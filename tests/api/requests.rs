@@ -62,12 +62,14 @@ impl Kept {
             },
             body: "body".into(),
             capability: capability.hash(),
+            key: None,
             ttl: Duration::from_secs(60),
             bounds: Bounds {
                 max_queue: 10,
                 max_bytes: 1 << 20,
             },
             begin,
+            callback: None,
         };
         self.journal.admit(admission).await.unwrap();
         let address = format!("{id}.{}", capability.reveal());
@@ -234,4 +236,31 @@ async fn operators_list_show_replay_cancel_and_clear() {
         .admin("DELETE", "/agents/users/requests?state=pending")
         .await;
     assert_eq!(all.json()["count"], 1);
+}
+
+#[tokio::test]
+async fn an_agents_status_says_what_is_kept_for_it() {
+    let kept = Kept::new().await;
+    let queue = async |agent: &str| {
+        let found = kept.admin("GET", &format!("/agents/{agent}")).await;
+        found.json()["status"]["queue"].clone()
+    };
+    assert_eq!(queue("users").await, json!(null), "not looked at yet");
+    kept.admit("users", Begin::Pending).await;
+    kept.complete("users").await;
+    kept.admit("users", Begin::Pending).await;
+    kept.admit("users", Begin::Pending).await;
+    kept.admit("users", Begin::Live(Duration::from_secs(60)))
+        .await;
+    kept.admit("users", Begin::Unknown).await;
+    kept.news.looked(kept.journal.backlogs().await.unwrap());
+    let users = queue("users").await;
+    let counts = ["pending", "inFlight", "unknown", "deadLettered"].map(|name| users[name].clone());
+    assert_eq!(counts, [json!(2), json!(1), json!(1), json!(0)], "{users}");
+    assert!(users["oldest"].is_string(), "{users}");
+    assert_eq!(queue("auth").await["pending"], json!(0));
+    let list = kept.admin("GET", "/agents").await.json();
+    assert_eq!(list["items"][1]["status"]["queue"], users, "{list}");
+    let stored = kept.api.agent("users").await;
+    assert_eq!(stored.status.queue, None, "it is no part of what is stored");
 }

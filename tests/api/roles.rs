@@ -66,12 +66,14 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET", "/agents/users/requests", "itself"),
     ("DELETE", "/agents/users/requests", "admin"),
     ("POST", "/agents/users/requests/requeue", "admin"),
+    ("GET", "/agents/users/callback-key", "admin"),
     ("GET", "/agents/users/requests/{request}", "itself"),
     ("POST", "/agents/users/requests/{request}/replay", "admin"),
     ("POST", "/agents/users/requests/{request}/cancel", "admin"),
     ("GET", "/results/{capability}", "public"),
     ("DELETE", "/results/{capability}", "public"),
     ("GET", "/results/{capability}/answer", "public"),
+    ("GET", "/results/{capability}/events", "public"),
 ];
 
 #[tokio::test]

@@ -1,5 +1,9 @@
 //! `GET /agents?watch=true`.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use agentainer::agent::Phase;
 use agentainer::keys::DEFAULT_TOKEN;
 use agentainer::names::AgentName;
@@ -81,6 +85,43 @@ async fn a_watch_begins_with_the_list_and_tells_each_change() {
     assert_eq!(next().await, "DELETED b");
     api.applied("o", json!([{"name": "b", "spec": {}}])).await;
     assert_eq!(next().await, "ADDED b", "another life");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_server_said_is_marked_and_told_again_when_it_was_looked_at() {
+    let looked = Arc::new(AtomicBool::new(false));
+    let api = Api::with(|state| {
+        let looked = Arc::clone(&looked);
+        state.looked_at = Arc::new(move |name| name.as_str() != "a" || looked.load(Relaxed));
+    });
+    api.applied(
+        "o",
+        json!([{"name": "a", "spec": {}}, {"name": "b", "spec": {}}]),
+    )
+    .await;
+    let mut pieces = open(&api, "").await.into_body().into_data_stream();
+    let mut next = async || {
+        let piece = futures::StreamExt::next(&mut pieces)
+            .await
+            .unwrap()
+            .unwrap();
+        let line: Value = serde_json::from_slice(&piece).unwrap();
+        let unconfirmed = line["unconfirmed"] == json!(true);
+        let (kind, name) = (line["type"].as_str(), line["name"].as_str());
+        let words = format!("{} {}", kind.unwrap(), name.unwrap_or_default());
+        (words, unconfirmed)
+    };
+    let line = |words: &str, unconfirmed| (words.to_owned(), unconfirmed);
+    assert_eq!(next().await, line("ADDED a", true));
+    assert_eq!(next().await, line("ADDED b", false));
+    assert_eq!(next().await, line("BOOKMARK ", false));
+    api.set_phase("a", Phase::Degraded).await;
+    assert_eq!(next().await, line("MODIFIED a", true), "still nobody did");
+    assert_eq!(next().await, line("BOOKMARK ", false), "it is alive");
+    // Nothing changed by the look.
+    looked.store(true, Relaxed);
+    assert_eq!(next().await, line("MODIFIED a", false));
+    assert_eq!(next().await, line("BOOKMARK ", false), "and that once");
 }
 
 #[tokio::test]

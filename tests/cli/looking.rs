@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::fake_store::FakeStore;
 use crate::rig::{ADMIN, Rig, condition, failed, ready};
 
 const MESH: &str = "agents:
@@ -278,9 +279,42 @@ async fn a_watch_shows_each_change() {
 }
 
 #[tokio::test]
+async fn a_watch_goes_on_with_the_next_server_and_tells_nothing_twice() {
+    // Whose stream of changes reaches back over three of them.
+    let mut rig = Rig::on(FakeStore::new(3, 100)).await;
+    rig.apply(MESH).await;
+    let mut watch = Watch::start(&rig, &["get", "agents", "-w", "-o", "name"]);
+    for name in ["auth", "gateway"] {
+        assert_eq!(watch.next().await, format!("agent/{name}"));
+    }
+    let changes = async |rig: &Rig, name: &str, phase: &str| {
+        let agent = rig.agent(name).await;
+        let mut status = ready(&agent);
+        status["phase"] = json!(phase);
+        rig.set_status(&agent, status).await;
+    };
+    // What happened while no server ran is told by the next one, and what was told before is not.
+    rig.restart(async |rig| changes(rig, "gateway", "Degraded").await)
+        .await;
+    assert_eq!(watch.next().await, "agent/gateway");
+    changes(&rig, "auth", "Degraded").await;
+    assert_eq!(watch.next().await, "agent/auth");
+    // Too much happened to be told one by one: what differs now is told.
+    rig.restart(async |rig| {
+        for phase in ["Failed", "Running", "Failed", "Running", "Failed"] {
+            changes(rig, "gateway", phase).await;
+        }
+    })
+    .await;
+    assert_eq!(watch.next().await, "agent/gateway");
+    changes(&rig, "auth", "Running").await;
+    assert_eq!(watch.next().await, "agent/auth");
+}
+
+#[tokio::test]
 async fn a_watch_of_events_goes_on_with_what_happens() {
-    let rig = mesh().await;
-    let happened = async |reason: &str| {
+    let mut rig = mesh().await;
+    let happened = async |rig: &Rig, reason: &str| {
         let now = agentainer::clock::now();
         let event = EventRecord {
             agent: Some("auth".parse().unwrap()),
@@ -293,7 +327,7 @@ async fn a_watch_of_events_goes_on_with_what_happens() {
         };
         rig.store.record_event(&event).await.unwrap();
     };
-    happened("Created").await;
+    happened(&rig, "Created").await;
     let mut watch = Watch::start(&rig, &["events", "auth", "-w"]);
     assert!(watch.next().await.starts_with("AGE "));
     assert!(
@@ -302,7 +336,12 @@ async fn a_watch_of_events_goes_on_with_what_happens() {
             .await
             .contains("Normal   agent/auth   Created   so it was")
     );
-    happened("Killed").await;
+    happened(&rig, "Killed").await;
     let line = watch.next().await;
     assert!(line.contains("agent/auth   Killed "), "{line}");
+    // The next server's watch begins with what the last one told.
+    rig.restart(async |rig| happened(rig, "Started").await)
+        .await;
+    let line = watch.next().await;
+    assert!(line.contains("agent/auth   Started "), "{line}");
 }

@@ -18,6 +18,7 @@ mod fake_store;
 mod applying;
 mod building;
 mod ends;
+mod invoking;
 mod looking;
 mod offline;
 mod rig;

@@ -49,6 +49,7 @@ async fn every_command_shows_examples_in_its_help() {
         "logs",
         "events",
         "graph",
+        "invoke",
         "wait",
         "start",
         "stop",

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agentainer::agent::{Agent, AgentStatus};
@@ -33,6 +34,9 @@ pub struct Rig {
     pub server: String,
     pub home: tempfile::TempDir,
     pub shutdown: CancellationToken,
+    /// Whether passes have looked at the agents since the server began.
+    pub looked: Arc<AtomicBool>,
+    serving: tokio::task::JoinHandle<()>,
 }
 
 /// How the program ended.
@@ -60,34 +64,59 @@ impl Ran {
 
 impl Rig {
     pub async fn new() -> Self {
-        let store = FakeStore::default();
+        Self::on(FakeStore::default()).await
+    }
+
+    pub async fn on(store: FakeStore) -> Self {
         let engine = Engine::default();
-        let tokens = Tokens::new(ServerKey::random(), ADMIN, true);
-        let mut state = ApiState::new(Arc::new(store.clone()), Arc::new(engine.clone()), tokens);
-        state.version = "9.9.9".into();
         let home = tempfile::tempdir().unwrap();
-        state.recovery = Some(Recovery {
-            store: Arc::clone(&state.store),
-            runtime: Arc::clone(&state.runtime),
-            snapshot: SnapshotFolder::of(home.path()),
-        });
-        let shutdown = CancellationToken::new();
-        state.shutdown = shutdown.clone();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
-        let via = Via {
-            peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
-            listener: Listener::Loopback,
-        };
-        let app = router(state).layer(axum::Extension(via));
-        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self {
+        let shutdown = CancellationToken::new();
+        let mut rig = Self {
             store,
             engine,
             server,
             home,
             shutdown,
-        }
+            looked: Arc::new(AtomicBool::new(true)),
+            serving: tokio::spawn(async {}),
+        };
+        rig.serve(listener);
+        rig
+    }
+
+    /// The server ends, and another one on the same store takes its place some time later.
+    pub async fn restart(&mut self, meanwhile: impl AsyncFnOnce(&Self)) {
+        self.shutdown.cancel();
+        self.serving.abort();
+        let _ = (&mut self.serving).await;
+        meanwhile(self).await;
+        let address = self.server.trim_start_matches("http://");
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        self.shutdown = CancellationToken::new();
+        self.serve(listener);
+    }
+
+    fn serve(&mut self, listener: tokio::net::TcpListener) {
+        let tokens = Tokens::new(ServerKey::random(), ADMIN, true);
+        let (store, engine) = (self.store.clone(), self.engine.clone());
+        let mut state = ApiState::new(Arc::new(store), Arc::new(engine), tokens);
+        state.version = "9.9.9".into();
+        state.recovery = Some(Recovery {
+            store: Arc::clone(&state.store),
+            runtime: Arc::clone(&state.runtime),
+            snapshot: SnapshotFolder::of(self.home.path()),
+        });
+        let looked = Arc::clone(&self.looked);
+        state.looked_at = Arc::new(move |_| looked.load(Ordering::Relaxed));
+        state.shutdown = self.shutdown.clone();
+        let via = Via {
+            peer: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+            listener: Listener::Loopback,
+        };
+        let app = router(state).layer(axum::Extension(via));
+        self.serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
     }
 
     /// Runs the program, its line split at blanks.

@@ -135,3 +135,18 @@ async fn a_server_that_ends_the_watch_is_asked_again() {
     let (ran, ()) = tokio::join!(waiting, ending);
     ran.failed(6, "timed out");
 }
+
+#[tokio::test]
+async fn what_an_earlier_server_said_is_not_believed() {
+    let rig = Rig::new().await;
+    rig.apply(ONE).await;
+    let agent = rig.agent("users").await;
+    rig.set_status(&agent, ready(&agent)).await;
+    rig.looked.store(false, Ordering::Relaxed);
+    for goal in ["ready", "phase=Running", "condition=Ready"] {
+        let line = format!("wait users --for={goal} --timeout 1s");
+        rig.run(&line).await.failed(6, "not looked at yet");
+    }
+    rig.looked.store(true, Ordering::Relaxed);
+    rig.run("wait users --timeout 30s").await.ok();
+}

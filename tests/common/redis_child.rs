@@ -47,6 +47,11 @@ impl RedisChild {
         format!("redis+unix://{}", self.socket().display())
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

@@ -1,6 +1,6 @@
 //! Law 7 from the inside: what an agent may and may not reach; and the document's Python and troubleshooting lines.
 
-use crate::server::{Server, docker_says};
+use crate::server::{Server, docker_says, says};
 use crate::web::{curl, get};
 
 /// An agent with a whole userland: the document's Flask agents.
@@ -221,4 +221,110 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
         }
     }
     found
+}
+
+/// Sends a datagram and an ARP answer whose sender is `argv[2]`, then the same two from a MAC of its own making, to `argv[1]`.
+const FORGER: &str = r#"
+import socket, struct, sys
+to, source, word = sys.argv[1], sys.argv[2], sys.argv[3].encode()
+def checksum(data):
+    total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+    total = (total >> 16) + (total & 0xffff)
+    return ~(total + (total >> 16)) & 0xffff
+datagram = struct.pack('!HHHH', 5555, 9999, 8 + len(word), 0) + word
+head = struct.pack('!BBHHHBBH4s4s', 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(to))
+packet = head[:10] + struct.pack('!H', checksum(head)) + head[12:] + datagram
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+raw.sendto(packet, (to, 0))
+frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+frames.bind(('eth0', 0))
+mac = frames.getsockname()[4]
+arp = lambda of: struct.pack('!HHBBH6s4s6s4s', 1, 0x0800, 6, 4, 2, of, socket.inet_aton(source), b'\xff' * 6, socket.inet_aton(to))
+frames.send(b'\xff' * 6 + mac + b'\x08\x06' + arp(mac))
+made_up = b'\x02\x66\x66\x66\x66\x66'
+frames.send(b'\xff' * 6 + made_up + b'\x08\x00' + packet)
+frames.send(b'\xff' * 6 + made_up + b'\x08\x06' + arp(made_up))
+"#;
+
+/// Tells each datagram, and whom it takes for whom.
+const VICTIM: &str = r#"
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('0.0.0.0', 9999))
+while True:
+    word, (source, _) = s.recvfrom(100)
+    print(word.decode(), 'from', source, flush=True)
+"#;
+
+#[test]
+fn law_4_an_agent_sends_from_no_address_but_its_own() {
+    let server = Server::start();
+    let victim = serde_json::to_string(&["python3", "-c", VICTIM]).unwrap();
+    // Two of them listen nowhere, and are never ready.
+    let manifest = format!(
+        "agents: [{{name: forged-to, image: 'agentainer-test/python:latest', command: {victim}}}, \
+         {{name: forger, image: 'agentainer-test/python:latest', command: [sleep, '600']}}, \
+         {{name: posed-as, image: hello}}]"
+    );
+    let applied = server.cli_with_input(&["apply", "-f", "-"], &manifest);
+    assert!(applied.status.success(), "{applied:?}");
+    let said = |what: &str| {
+        let ready = get(&server.url("/ready"));
+        ready.is_some_and(|answer| answer.body.contains(what))
+    };
+    if !says("sh", &["-c", "nft list tables"]).0 {
+        // Not as root, say.
+        server.eventually("that nobody is guarded is said", |_| {
+            said("no rule can be set")
+        });
+        return;
+    }
+    let place = |name: &str| {
+        let one = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
+        let (_, text) = docker_says(&["inspect", "-f", one, name]);
+        text.trim().to_owned()
+    };
+    let names = ["forged-to", "forger", "posed-as"];
+    server.eventually("all three run", |_| {
+        names.iter().all(|name| place(name).contains('.'))
+    });
+    let [to, own, other] = names.map(place);
+    let cluster = std::fs::read_to_string(server.data_dir().join("cluster")).unwrap();
+    let table = format!("agentainer_{}", cluster.trim().replace('-', "_"));
+    let shown = || says("nft", &["list", "table", "bridge", &table]).1;
+    let guarded = |_: &Server| {
+        [&to, &own, &other]
+            .iter()
+            .all(|one| shown().contains(one.as_str()))
+    };
+    server.eventually("each port is guarded", guarded);
+    server.eventually("and that is said", |_| {
+        said("each of 3 instances sends from its own")
+    });
+    let sends = |source: &str, word: &str| {
+        let (ok, said) =
+            docker_says(&["exec", "forger", "python3", "-c", FORGER, &to, source, word]);
+        assert!(ok, "{said}");
+    };
+    let hears = |word: &str| docker_says(&["logs", "forged-to"]).1.contains(word);
+    let posed = || {
+        sends(&other, "as-another");
+        sends("203.0.113.9", "as-nobody");
+        sends(&own, "as-itself");
+        server.eventually("the honest one is heard", |_| hears("as-itself"));
+        !hears("as-another") && !hears("as-nobody") && {
+            // Nobody was taught another's place: neither neighbours nor the bridge.
+            let (_, known) = docker_says(&["exec", "forged-to", "cat", "/proc/net/arp"]);
+            !known.contains("02:66:66:66:66:66")
+        }
+    };
+    assert!(posed());
+    // Somebody flushes it.
+    let (ok, said) = says("nft", &["delete", "table", "bridge", &table]);
+    assert!(ok, "{said}");
+    server.eventually("it is made again", guarded);
+    assert!(posed());
+    // It goes with everything else.
+    server.ok(&["stop", "--all"]);
+    assert!(!shown().contains("chain"));
 }

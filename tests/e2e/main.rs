@@ -11,16 +11,23 @@
 )]
 
 mod adversity;
+mod chaos;
 mod engine;
 mod engine_outages;
 mod handover;
 mod healing;
 mod health;
+#[path = "../common/history.rs"]
+mod history;
+#[path = "../common/history_clients.rs"]
+mod history_clients;
 mod isolation;
 mod lifecycle;
 mod load;
 mod mesh;
 mod process;
+#[path = "../common/receiver.rs"]
+mod receiver;
 mod recover;
 mod recycling;
 mod redis_outages;
@@ -31,3 +38,4 @@ mod tls;
 mod two_servers;
 mod under_load;
 mod web;
+mod written_first;

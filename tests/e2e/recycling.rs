@@ -3,11 +3,22 @@
 //! which starts about five containers a second, idle most of the time.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::load::{Kinds, Load};
-use crate::server::{Server, Stray, docker, docker_says};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use crate::load::{Kinds, Load, Report};
+use crate::server::{PATIENCE, Server, Stray, docker, docker_says, pause};
 use crate::under_load::rounds;
 
 /// Pairs that come and go beside each other.
@@ -154,10 +165,15 @@ impl Pair<'_> {
         for (name, load) in self.names.iter().zip(loads) {
             let report = load.end();
             println!("{what}, {name}: {}", report.line());
-            let causes = &report.causes;
-            assert_eq!(report.wrong, 0, "{name} was answered by another: {causes}");
+            assert_by_nobody_else(name, &report);
         }
     }
+}
+
+/// All that was answered to an agent's clients was its own answer to their own request.
+fn assert_by_nobody_else(name: &str, report: &Report) {
+    let causes = &report.causes;
+    assert_eq!(report.wrong, 0, "{name} was answered by another: {causes}");
 }
 
 /// The cycles of all pairs; how often an address went from one agent to another.
@@ -171,7 +187,7 @@ fn recycle(server: &Server, names: [&str; 2], what: &str, owned: bool) -> u32 {
         owners: Mutex::default(),
         passed_on: AtomicU32::new(0),
     };
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     std::thread::scope(|scope| {
         let run = &run;
         for nth in 0..PAIRS {
@@ -211,4 +227,99 @@ fn law_4_recycled_agents_never_answer_for_each_other_on_an_adopted_network() {
         "no address changed hands: nothing was proved"
     );
     assert!(server.ok(&["health"]).contains("AddressesNotOwned"));
+}
+
+/// What stands where the proxy and the agents behind it do, and now and then answers as it must not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plant {
+    Nothing,
+    /// Another agent's answer.
+    AnotherAgent,
+    /// The agent's answer to another request.
+    AnotherRequest,
+    /// A refusal, as while an agent is away.
+    Refusal,
+}
+
+/// How many of the answers are planted: one of so many.
+const PLANTED: u64 = 10;
+
+/// The load of a run on such a one; what came of it, and how many answers were planted.
+fn planted(plant: Plant) -> (Report, u64) {
+    let (asked, told) = (AtomicU64::new(0), AtomicU64::new(0));
+    let answer = |request: Request<Incoming>| {
+        let nth = asked.fetch_add(1, Ordering::Relaxed);
+        let planted = nth % PLANTED == PLANTED - 1 && plant != Plant::Nothing;
+        told.fetch_add(u64::from(planted), Ordering::Relaxed);
+        let path = request.uri().to_string();
+        let status = match planted && plant == Plant::Refusal {
+            true => 503,
+            false => 200,
+        };
+        let agent = match planted && plant == Plant::AnotherAgent {
+            true => "west-0",
+            false => "east-0",
+        };
+        let path = match planted && plant == Plant::AnotherRequest {
+            true => path.replace("nonce=", "nonce=9"),
+            false => path,
+        };
+        let text = format!("{{\"agent\": \"{agent}\", \"path\": \"{path}\"}}");
+        let answer = Response::builder().status(status);
+        async move { Ok::<_, Infallible>(answer.body(Full::new(Bytes::from(text))).unwrap()) }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let report = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut load = tokio::task::spawn_blocking(move || {
+            let load = Load::at(port, "east-0", KINDS);
+            let until = Instant::now() + PATIENCE;
+            while load.answered() < 5 * PLANTED && Instant::now() < until {
+                pause();
+            }
+            load.end()
+        });
+        let mut connections = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                report = &mut load => break report.unwrap(),
+                accepted = listener.accept() => {
+                    let io = TokioIo::new(accepted.unwrap().0);
+                    let http = hyper::server::conn::http1::Builder::new();
+                    connections.push(http.serve_connection(io, service_fn(&answer)));
+                }
+                Some(_) = connections.next() => {}
+            }
+        }
+    });
+    (report, told.into_inner())
+}
+
+/// The test of the test: each wrong answer is seen, and nothing else is taken for one.
+#[test]
+fn law_4_an_answer_of_another_agent_or_to_another_request_is_seen() {
+    let fails = |report: &Report| {
+        let report = std::panic::AssertUnwindSafe(report);
+        std::panic::catch_unwind(|| assert_by_nobody_else("east-0", &report)).is_err()
+    };
+    for plant in [Plant::AnotherAgent, Plant::AnotherRequest] {
+        let (report, told) = planted(plant);
+        assert!(told >= 5, "{plant:?}: {told} were planted");
+        assert_eq!(report.wrong, told, "{plant:?}: {}", report.causes);
+        assert!(fails(&report), "{plant:?}");
+    }
+    let (report, told) = planted(Plant::Refusal);
+    assert_eq!(
+        (report.wrong, report.failed),
+        (0, told),
+        "{}",
+        report.causes
+    );
+    let (report, _) = planted(Plant::Nothing);
+    assert_eq!((report.wrong, report.failed), (0, 0), "{}", report.causes);
+    assert!(!fails(&report));
 }

@@ -6,18 +6,22 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::receiver::Receiver;
 use crate::server::{Server, docker, pause};
 use crate::web::{Answer, curl};
 
 const BODY: &str = "body of \u{1}\u{2} and \u{e9} bytes";
 
 fn post(server: &Server, target: &str, headers: &[&str]) -> Option<Answer> {
-    let url = server.url(target);
+    post_to(&server.url(target), headers)
+}
+
+pub fn post_to(url: &str, headers: &[&str]) -> Option<Answer> {
     let mut args = vec!["-X", "POST", "--data-binary", BODY];
     for header in headers {
         args.extend(["-H", header]);
     }
-    args.push(&url);
+    args.push(url);
     curl(&args)
 }
 
@@ -27,7 +31,7 @@ fn accepted(answer: Option<Answer>) -> String {
     location(&answer).expect("an address")
 }
 
-fn location(answer: &Answer) -> Option<String> {
+pub fn location(answer: &Answer) -> Option<String> {
     let mut lines = answer.head.lines();
     let line = lines.find_map(|line| line.strip_prefix("location: "))?;
     Some(line.trim().to_owned())
@@ -41,7 +45,7 @@ fn result(address: &str) -> Value {
     curl(&[address]).map_or(Value::Null, |answer| answer.json())
 }
 
-fn settled(server: &Server, address: &str) -> Value {
+pub fn settled(server: &Server, address: &str) -> Value {
     let mut last = Value::Null;
     server.eventually("the request is settled", |_| {
         last = result(&format!("{address}?wait=5"));
@@ -211,4 +215,96 @@ fn law_3_of_a_hundred_without_a_key_those_in_flight_are_unknown_and_all_others_p
         in_flight.contains(&unknown),
         "only what was in flight: {unknown} are unknown"
     );
+}
+
+#[test]
+fn law_2_a_callback_outlives_a_killed_server_while_who_is_called_is_down() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let receiver = runtime.block_on(Receiver::start(&["localhost"]));
+    receiver.answers(503);
+    let authority = receiver.authority();
+    let mut server = Server::with(&[
+        "--callback-allow",
+        "127.0.0.0/8,::1/128",
+        "--callback-ca",
+        authority.to_str().unwrap(),
+    ]);
+    server.apply(
+        "agents: [{name: caller, image: hello, persistence: {callbacks: {hosts: [localhost]}}}]",
+    );
+    server.ok(&["stop", "caller", "--wait"]);
+    let field = format!("X-Callback-Url: {}", receiver.url("localhost", "/s3cret"));
+    let elsewhere = "X-Callback-Url: https://elsewhere.example.org/";
+    let refused = post(&server, "/agent/caller/echo", &[elsewhere]).unwrap();
+    assert_eq!(refused.status, 400, "{}", refused.body);
+    let address = accepted(post(&server, "/agent/caller/echo", &[&field]));
+    server.ok(&["start", "caller"]);
+    let id = settled(&server, &address)["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    server.eventually("it is called", |_| !receiver.calls().is_empty());
+    server.kill();
+    receiver.answers(204);
+    server.launch();
+    let mut shown = String::new();
+    server.eventually("it is heard", |server| {
+        shown = server.ok(&["requests", "show", "caller", &id]);
+        shown.contains("Callback:  localhost done")
+    });
+    assert!(!shown.contains("s3cret"), "{shown}");
+    let key = server.ok(&["requests", "callback-key", "caller"]);
+    let calls = receiver.calls();
+    let told = calls.last().unwrap().verified(key.trim());
+    assert_eq!(told["status"], "completed", "{told}");
+    assert_eq!(told["answer"]["status"], 200, "{told}");
+    let got: Value = serde_json::from_str(told["answer"]["body"].as_str().unwrap()).unwrap();
+    let headers = got["headers"].as_array().unwrap();
+    assert!(headers.iter().all(|field| field[0] != "x-callback-url"));
+    let log = server.log_of("");
+    assert!(!log.contains("s3cret") && !log.contains(key.trim()));
+}
+
+#[test]
+fn law_2_the_events_of_a_run_outlive_its_killed_server_and_are_resumed() {
+    let mut server = Server::start();
+    server.apply("agents: [{name: writer, image: hello, persistence: {resumable: true}}]");
+    server.ok(&["wait", "writer"]);
+    let answer = post(
+        &server,
+        "/agent/writer/sse?n=4&ms=50",
+        &["Prefer: respond-async"],
+    );
+    let address = accepted(answer);
+    let events = format!("{address}/events");
+    let ids = |text: &str| -> Vec<String> {
+        let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+        ids.map(str::to_owned).collect()
+    };
+    // Live, to its end.
+    let live = curl(&[&events]).unwrap();
+    assert!(live.head.contains("text/event-stream"), "{}", live.head);
+    let seen = ids(&live.body);
+    let [.., last, end] = &seen[..] else {
+        panic!("{}", live.body)
+    };
+    assert_eq!(seen.len(), 5, "{}", live.body);
+    assert!(
+        last.ends_with(":4") && end.contains(".end"),
+        "{}",
+        live.body
+    );
+    server.kill();
+    server.launch();
+    let again = curl(&[&events]).unwrap();
+    assert_eq!(again.body, live.body, "all of it is there");
+    let resumed = curl(&["-H", &format!("Last-Event-ID: {}", seen[1]), &events]).unwrap();
+    assert_eq!(ids(&resumed.body), seen[2..]);
+    let over = curl(&["-H", &format!("Last-Event-ID: {end}"), &events]).unwrap();
+    assert_eq!(over.status, 204);
+    assert!(!server.log_of("").contains(capability(&address)));
 }

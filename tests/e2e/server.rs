@@ -449,7 +449,12 @@ pub fn docker(args: &[&str]) -> String {
 
 /// Runs docker and tells whether it succeeded, with all it said.
 pub fn docker_says(args: &[&str]) -> (bool, String) {
-    let output = match process::ended(Command::new("docker").args(args), "") {
+    says("docker", args)
+}
+
+/// The same with another program.
+pub fn says(program: &str, args: &[&str]) -> (bool, String) {
+    let output = match process::ended(Command::new(program).args(args), "") {
         Ok(output) => output,
         // Also said while a test is cleared away, where a panic would end all the others.
         Err(hung) => return (false, hung),

@@ -368,6 +368,17 @@ async fn a_client_asks_no_more_than_it_may() {
     }
     assert_eq!(agent.requests(), 2);
     assert_eq!(ask("/agent/users/", "192.0.2.2").await.status, 200);
+    // Those for an agent are told of as all others are.
+    assert_eq!(ask("/agent/none/", "192.0.2.1").await.status, 429);
+    until(|| {
+        let agents = rig.proxy.agents_seen();
+        let users = agents.iter().find(|seen| seen.name == "users").unwrap();
+        let refused = users.traffic.refused.get("too-many-requests") == Some(&1);
+        refused
+            && users.traffic.codes == [(200, 3), (429, 1)]
+            && rig.proxy.nobody_seen().codes == [(429, 1)]
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -59,6 +59,12 @@ async fn all_of_the_target_is_the_agents_byte_for_byte() {
         .await;
     let all = raw.rest().await;
     assert!(all.contains("GET /?q HTTP/1.1\r\n"), "{all}");
+    // An authority alone is a tunnel's target (RFC 9112 §3.2.3).
+    let mut raw = rig.raw().await;
+    raw.send("GET users.agents.example:80 HTTP/1.1\r\nHost: users.agents.example\r\nConnection: close\r\n\r\n")
+        .await;
+    let all = raw.rest().await;
+    assert!(all.starts_with("HTTP/1.1 400 "), "{all}");
     // HTTP/2 names it in the target.
     let request = Request::get("http://users.agents.example/x").body(Full::<Bytes>::default());
     let answer = whole(rig.begin_h2(request.unwrap()).await).await;
@@ -116,4 +122,33 @@ async fn what_the_agent_says_of_its_origin_stands_but_for_other_hosts() {
         Some("max-age=1")
     );
     assert_eq!(answer.header("x-mine"), None);
+}
+
+#[tokio::test]
+async fn law_7_a_results_address_is_never_an_agents_though_its_host_is() {
+    let rig = rig();
+    rig.ready("users", &[("c", agents::mirror().await.address)]);
+    let (id, secret) = ("0123456789abcdef".repeat(2), "fedcba9876543210".repeat(2));
+    for below in ["", "/answer", "/events", "?wait=1"] {
+        let target = format!("/results/{id}.{secret}{below}");
+        let answer = rig.ask(at("users.agents.example", &target)).await;
+        assert!(
+            answer.text.starts_with(&format!("router {target}")),
+            "{answer:?}"
+        );
+    }
+    for target in [
+        "/results".to_owned(),
+        "/results/".to_owned(),
+        "/results/7.html".to_owned(),
+        format!("/results/{id}"),
+        format!("/results/{id}.x"),
+        format!("/x/results/{id}.{secret}"),
+    ] {
+        let answer = rig.ask(at("users.agents.example", &target)).await;
+        assert!(
+            answer.text.starts_with(&format!("GET {target} ")),
+            "{answer:?}"
+        );
+    }
 }

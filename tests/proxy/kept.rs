@@ -1,14 +1,18 @@
 //! Requests that their agent cannot answer now, on a real Redis: which are kept, what their clients are told, what the agent gets
 //! in the end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentainer::agent::Uid;
 use agentainer::agent::spec::{Persistence, PersistenceMode};
+use agentainer::callback::Rules;
 use agentainer::front::Limits;
 use agentainer::journal::redis::{RedisJournal, RedisJournalOptions};
-use agentainer::journal::{News, Record, RecordId, RequestJournal, State};
+use agentainer::journal::{
+    Admission, Begin, Bounds, News, Record, RecordId, RequestJournal, State,
+};
 use agentainer::proxy::{Ended, Keeping};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -20,14 +24,15 @@ use crate::agents::{self, Agent, http};
 use crate::redis_child::RedisChild;
 use crate::rig::{Rig, Whole, bounded, read_until};
 
-const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+pub const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 const BINARY: &[u8] = b"\x00\xff\r\n\r\nbinary\x80";
 
-struct Kept {
-    rig: Rig,
-    journal: Arc<RedisJournal>,
+pub struct Kept {
+    pub rig: Rig,
+    pub journal: Arc<RedisJournal>,
+    pub news: Arc<News>,
     shutdown: CancellationToken,
-    _redis: RedisChild,
+    pub redis: RedisChild,
 }
 
 impl Drop for Kept {
@@ -37,20 +42,28 @@ impl Drop for Kept {
 }
 
 impl Kept {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::on(RedisChild::start(&DURABLE), |_| Vec::new())
     }
 
-    fn on(redis: RedisChild, dead: fn(Vec<Uid>) -> Vec<Uid>) -> Self {
+    pub fn on(redis: RedisChild, dead: fn(Vec<Uid>) -> Vec<Uid>) -> Self {
+        Self::within(Duration::from_secs(10), redis, dead)
+    }
+
+    /// With a Redis that is waited for so long.
+    pub fn within(deadline: Duration, redis: RedisChild, dead: fn(Vec<Uid>) -> Vec<Uid>) -> Self {
         let options = RedisJournalOptions {
-            deadline: Duration::from_secs(10),
+            deadline,
             ..RedisJournalOptions::default()
         };
         let journal = Arc::new(RedisJournal::new(&redis.url(), options).unwrap());
+        let news = Arc::new(News::default());
         let keeping = Keeping {
             journal: Arc::clone(&journal) as _,
-            news: Arc::new(News::default()),
+            news: Arc::clone(&news),
             in_memory: false,
+            events: Some(Arc::clone(&journal) as _),
+            callable: Rules::default(),
         };
         let hold = Duration::from_millis(100);
         let rig = Rig::built(hold, Limits::default(), |proxy| proxy.keeping(keeping));
@@ -60,13 +73,14 @@ impl Kept {
         Self {
             rig,
             journal,
+            news,
             shutdown,
-            _redis: redis,
+            redis,
         }
     }
 
     /// The agent is there and nothing of it is.
-    fn down(&self, agent: &str, change: impl FnOnce(&mut Persistence)) {
+    pub fn down(&self, agent: &str, change: impl FnOnce(&mut Persistence)) {
         let mut persistence = Persistence::default();
         change(&mut persistence);
         self.rig.publish(agent, &[], |publication| {
@@ -75,15 +89,27 @@ impl Kept {
         });
     }
 
-    fn up(&self, name: &str, agent: &Agent) {
+    pub fn up(&self, name: &str, agent: &Agent) {
         self.rig.ready(name, &[("c", agent.address)]);
     }
 
-    async fn post(&self, target: &str, headers: &[(&str, &str)], body: &'static [u8]) -> Whole {
+    pub fn up_with(&self, agent: &str, at: SocketAddr, change: impl FnOnce(&mut Persistence)) {
+        let mut persistence = Persistence::default();
+        change(&mut persistence);
+        self.rig.publish(agent, &[("c", at)], |publication| {
+            publication.persistence = Some(persistence);
+        });
+    }
+
+    pub fn kill_redis(&mut self) {
+        self.redis.kill();
+    }
+
+    pub async fn post(&self, target: &str, headers: &[(&str, &str)], body: &'static [u8]) -> Whole {
         self.send("POST", target, headers, body).await
     }
 
-    async fn send(
+    pub async fn send(
         &self,
         method: &str,
         target: &str,
@@ -101,16 +127,32 @@ impl Kept {
         self.rig.ask(request.body(body).unwrap()).await
     }
 
-    async fn settled(&self, answer: &Whole) -> Record {
+    pub async fn settled(&self, answer: &Whole) -> Record {
         self.reaches(answer, |record| record.standing.state.is_settled())
             .await
     }
 
-    async fn reaches(&self, answer: &Whole, so: impl Fn(&Record) -> bool) -> Record {
-        let id = id(answer);
+    pub async fn reaches(&self, answer: &Whole, so: impl Fn(&Record) -> bool) -> Record {
+        self.comes_to(&id(answer), so).await
+    }
+
+    /// A record once it is settled.
+    pub async fn ends(&self, id: &RecordId) -> Record {
+        self.comes_to(id, |record| record.standing.state.is_settled())
+            .await
+    }
+
+    /// Waits until all records are.
+    pub async fn settle_all(&self) {
+        for record in self.records().await {
+            self.ends(&record.id).await;
+        }
+    }
+
+    async fn comes_to(&self, id: &RecordId, so: impl Fn(&Record) -> bool) -> Record {
         bounded(async {
             loop {
-                let record = self.journal.get(&id).await.unwrap().unwrap();
+                let record = self.journal.get(id).await.unwrap().unwrap();
                 if so(&record) {
                     return record;
                 }
@@ -120,7 +162,7 @@ impl Kept {
         .await
     }
 
-    async fn records(&self) -> Vec<Record> {
+    pub async fn records(&self) -> Vec<Record> {
         let uid = Uid("life".to_owned());
         self.journal.list(&uid, &[], None, 100).await.unwrap()
     }
@@ -139,7 +181,7 @@ fn id(answer: &Whole) -> RecordId {
     RecordId::parse(id).unwrap()
 }
 
-fn accepted(answer: &Whole) -> RecordId {
+pub fn accepted(answer: &Whole) -> RecordId {
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
     let id = id(answer);
     let body: serde_json::Value = serde_json::from_str(&answer.text).unwrap();
@@ -149,10 +191,10 @@ fn accepted(answer: &Whole) -> RecordId {
     id
 }
 
-type Got = Arc<Mutex<Vec<(http::request::Parts, Bytes)>>>;
+pub type Got = Arc<Mutex<Vec<(http::request::Parts, Bytes)>>>;
 
 /// An agent that remembers what it got, and answers with this status.
-async fn remembering(status: u16) -> (Agent, Got) {
+pub async fn remembering(status: u16) -> (Agent, Got) {
     let got = Got::default();
     let agent = http({
         let got = Arc::clone(&got);
@@ -173,7 +215,7 @@ async fn remembering(status: u16) -> (Agent, Got) {
 }
 
 /// An agent that reads a request with a body and closes.
-async fn closing() -> Agent {
+pub async fn closing() -> Agent {
     agents::raw(|mut stream, agent| async move {
         read_until(&mut stream, "\r\n\r\n").await;
         read_until(&mut stream, "end").await;
@@ -337,7 +379,7 @@ async fn law_2_without_durability_there_is_no_202() {
         answer.text.contains("problem:durability-unavailable"),
         "{answer:?}"
     );
-    kept._redis.kill();
+    kept.kill_redis();
     let answer = kept.post("/agent/users/", &[], b"x").await;
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(answer.header("location"), None);
@@ -487,4 +529,88 @@ async fn the_requests_of_a_deleted_agent_are_cancelled_and_those_of_a_missing_on
         State::Pending,
         "law 6: absence proves nothing"
     );
+}
+
+#[tokio::test]
+async fn the_address_of_a_result_is_absolute_as_its_client_sees_us_and_kept_as_a_hash_alone() {
+    let kept = Kept::new();
+    kept.down("users", |_| {});
+    let mut seen = std::collections::BTreeSet::new();
+    for (fields, base) in [
+        (&[][..], "http://box:8081"),
+        (
+            &[
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "agents.example.org"),
+            ],
+            "https://agents.example.org",
+        ),
+    ] {
+        let answer = kept.post("/agent/users/a", fields, b"x").await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{answer:?}");
+        let location = answer.header("location").unwrap();
+        let below = location
+            .strip_prefix(base)
+            .and_then(|rest| rest.strip_prefix("/results/"));
+        let (id, secret) = below
+            .unwrap_or_else(|| panic!("{location}"))
+            .split_once('.')
+            .unwrap();
+        assert!(secret.len() == 32 && secret.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        assert!(seen.insert(secret.to_owned()), "a new one each");
+        assert!(!answer.text.contains(secret), "the address alone has it");
+        let record = kept
+            .journal
+            .get(&RecordId::parse(id).unwrap())
+            .await
+            .unwrap()
+            .unwrap();
+        let stored: Vec<String> = kept
+            .redis
+            .run(&["HGETALL", &format!("agentainer:journal:record:{id}")]);
+        assert!(stored.iter().all(|value| !value.contains(secret)));
+        assert!(stored.contains(&record.capability));
+        assert!(!format!("{record:?}").contains(secret));
+    }
+}
+
+#[tokio::test]
+async fn however_many_requests_a_deleted_agent_has_all_are_cancelled() {
+    let kept = Kept::on(RedisChild::start(&DURABLE), |uids| uids);
+    kept.down("users", |_| {});
+    let first = kept.post("/agent/users/", &[], b"x").await;
+    let like = kept.journal.get(&id(&first)).await.unwrap().unwrap();
+    let more = (0..1100).map(|_| {
+        kept.journal.admit(Admission {
+            id: RecordId::random(),
+            uid: like.uid.clone(),
+            agent: like.agent.clone(),
+            head: like.head.clone(),
+            body: Bytes::new(),
+            capability: like.capability.clone(),
+            key: None,
+            callback: None,
+            ttl: Duration::from_secs(60),
+            bounds: Bounds {
+                max_queue: 2000,
+                max_bytes: 64 << 20,
+            },
+            begin: Begin::Pending,
+        })
+    });
+    for admitted in futures::future::join_all(more).await {
+        admitted.unwrap();
+    }
+    let name = agentainer::names::AgentName::new("users").unwrap();
+    kept.rig.endpoints.withdraw(&name);
+    bounded(async {
+        loop {
+            let backlogs = kept.journal.backlogs().await.unwrap();
+            if backlogs[0].count(&[State::Cancelled]) == 1101 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }

@@ -38,6 +38,7 @@ mod exhaustive;
 mod joining;
 mod mutations;
 mod mutations_of_two;
+mod outlived;
 mod programs;
 mod random;
 mod scale;

@@ -334,6 +334,14 @@ impl World {
         }
     }
 
+    /// One of them gives up the lease, and asks for it no more.
+    pub async fn resign(&self, server: usize) {
+        let of_it = |one: &&Server| one.life.server == server;
+        if let Some(one) = self.servers.iter().find(of_it) {
+            one.handle.resign().await;
+        }
+    }
+
     /// Somebody else does something to the engine.
     pub fn hand(&self, deed: impl FnOnce(&FakeEngine)) {
         self.shared.step(None);

@@ -1,5 +1,7 @@
 //! What `spec.proxy` and `spec.persistence` mean and may not mean, beyond their form.
 
+use super::super::check::short;
+use super::super::hosts::is_pattern;
 use super::super::spec::{Balance, Order, Persistence, Proxy, Session};
 use super::{FieldError, FieldPath};
 
@@ -64,6 +66,15 @@ pub(super) fn keeping(persistence: &Persistence) -> Vec<FieldError> {
             found.push(
                 FieldError::new(at.key("methods"), format!("'{method}' cannot be kept"))
                     .help("name methods such as POST, PUT, PATCH and DELETE"),
+            );
+        }
+    }
+    for host in &persistence.callbacks.hosts {
+        if !is_pattern(host) {
+            let said = format!("'{}' is no host", short(host));
+            found.push(
+                FieldError::new(at.key("callbacks").key("hosts"), said)
+                    .help("write `hooks.example.org`, or `*.example.org` for all names below it; no scheme, port or path"),
             );
         }
     }

@@ -4,7 +4,6 @@
 
 mod bundle;
 mod data_path;
-mod not_yet;
 mod rules;
 mod syntax;
 
@@ -14,8 +13,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 pub use self::bundle::{bundle, graph};
-pub(super) use self::not_yet::TABLE as NOT_YET;
-pub use self::not_yet::not_yet;
 pub use self::rules::{MAY_ADD, rules};
 pub(super) use self::syntax::env_name;
 pub use self::syntax::owner;
@@ -69,8 +66,7 @@ pub(super) fn meaning(
         return Vec::new();
     };
     rest.retain(|_, value| !value.is_null());
-    let mut found = not_yet(&rest);
-    found.extend(contradictions(&rest));
+    let mut found = contradictions(&rest);
     loop {
         match typed(&rest) {
             Ok(spec) => {

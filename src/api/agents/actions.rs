@@ -138,7 +138,7 @@ pub(super) struct Wish {
 
 impl Wish {
     pub(super) async fn of(call: Call, id: &str, request: Request) -> Answer<Self> {
-        let view = View::of(&call.role, &call.query)?;
+        let view = View::of(&call)?;
         let (parts, body) = request.into_parts();
         // `scale` has read its own.
         body::none(&parts.headers, body).await?;

@@ -13,7 +13,7 @@ use crate::keys::API_VERSION;
 use crate::wire::{AgentListBody, ListMetadata};
 
 pub(in crate::api) async fn list(call: Call, headers: HeaderMap) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
+    let view = View::of(&call)?;
     let selector = Selector::of(&call.query)?;
     if call.query.flag("watch")? {
         return watch::watch(call, &headers, view, selector).await;

@@ -34,7 +34,7 @@ use crate::names::{AgentName, nearest};
 
 /// `GET /agents/{id}`: desired beside actual.
 pub(super) async fn get(call: Call, Path(id): Path<String>) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
+    let view = View::of(&call)?;
     let agent = find(&call.api, &id).await?;
     Ok(shown(&view, agent))
 }

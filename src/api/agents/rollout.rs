@@ -56,7 +56,7 @@ fn said(agent: &Agent, observed: bool) -> String {
 
 /// `GET /agents/{id}/rollout/history`.
 pub(in crate::api) async fn history(call: Call, Path(id): Path<String>) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
+    let view = View::of(&call)?;
     let agent = find(&call.api, &id).await?;
     may_see(&call.role, &agent, "history")?;
     let records = call.api.store.revisions(&agent.metadata.uid).await?;

@@ -26,7 +26,7 @@ const OURS: &str = "agentainer.dev/";
 
 /// `POST /agents`: a new one; 409 when there is one of that name.
 pub(in crate::api) async fn create(call: Call, request: Request) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
+    let view = View::of(&call)?;
     let (parts, body) = request.into_parts();
     let value = body::json(&parts.headers, body, body::JSON, call.api.limits.spec).await?;
     let wanted: AgentWrite = body::typed(value)?;
@@ -42,7 +42,7 @@ pub(in crate::api) async fn put(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
+    let view = View::of(&call)?;
     let (parts, body) = request.into_parts();
     let value = body::json(&parts.headers, body, body::JSON, call.api.limits.spec).await?;
     let wanted: AgentWrite = body::typed(value)?;
@@ -91,7 +91,7 @@ pub(in crate::api) async fn patch(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
+    let view = View::of(&call)?;
     let (parts, body) = request.into_parts();
     let change_wanted = body::json(
         &parts.headers,
@@ -127,7 +127,7 @@ pub(in crate::api) async fn delete(
     Path(id): Path<String>,
     request: Request,
 ) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
+    let view = View::of(&call)?;
     let (parts, body) = request.into_parts();
     body::none(&parts.headers, body).await?;
     let precondition = Precondition::of(&parts.headers)?;

@@ -34,7 +34,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(25);
 const READS: usize = 16;
 
 pub(super) async fn apply(call: Call, request: Request) -> Answer<Response> {
-    let view = View::of(&call.role, &call.query)?;
+    let view = View::of(&call)?;
     let (parts, body) = request.into_parts();
     let value = body::json(&parts.headers, body, body::JSON, call.api.limits.apply).await?;
     let request: ApplyRequest = body::typed(value)?;

@@ -5,8 +5,8 @@ use axum::routing::{delete, get, post};
 use super::{Content, Operation, Param};
 use crate::api::auth::Access;
 use crate::api::body::JSON;
-use crate::api::{requests, results};
-use crate::wire::{RequestCount, RequestItem, RequestListBody, ResultBody};
+use crate::api::{requests, result_events, results};
+use crate::wire::{CallbackKey, RequestCount, RequestItem, RequestListBody, ResultBody};
 
 const REQUEST: Content = content!(JSON, RequestItem);
 const RESULT: Content = content!(JSON, ResultBody);
@@ -69,6 +69,19 @@ pub(super) static OPERATIONS: &[Operation] = &[
         status: 200,
         refuses: &[400, 404, 503],
         handler: || post(requests::requeue),
+    },
+    Operation {
+        method: "get",
+        path: "/agents/{id}/callback-key",
+        id: "getCallbackKey",
+        summary: "The key that its callbacks are signed with.",
+        access: Access::Admin,
+        params: &[],
+        takes: None,
+        gives: content!(JSON, CallbackKey),
+        status: 200,
+        refuses: &[404, 503],
+        handler: || get(requests::callback_key),
     },
     Operation {
         method: "get",
@@ -153,5 +166,21 @@ pub(super) static OPERATIONS: &[Operation] = &[
         status: 200,
         refuses: &[404, 409, 503],
         handler: || get(results::answered),
+    },
+    Operation {
+        method: "get",
+        path: "/results/{capability}/events",
+        id: "getResultEvents",
+        summary: "The events of its run (persistence.resumable), those so far and then live, and at last how it ended; Last-Event-ID goes on from there.",
+        access: Access::Public,
+        params: &[],
+        takes: None,
+        gives: Content {
+            types: &["text/event-stream"],
+            schema: None,
+        },
+        status: 200,
+        refuses: &[400, 404, 503],
+        handler: || get(result_events::get),
     },
 ];

@@ -1,21 +1,23 @@
 //! The journal in Redis: the adapter of [`RequestJournal`]. Each transition is one script of `scripts/`, on Redis' own time; all keys
 //! are below `keys::Keys::journal`. Made by `app`; works with any Redis from 6.2 on, without a cluster.
 
+mod callbacks;
 mod durable;
+mod events;
 mod read;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Script, ScriptInvocation};
+use ::redis::{Script, ScriptInvocation, from_redis_value as value_of};
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::durable::Durable;
 use super::policy::Verdict;
 use super::{
-    Admission, Backlog, Begin, Bound, Claim, Claimed, JournalError, Record, RecordId,
-    RequestJournal, Result, Settlement, State, Take, Taken,
+    Admission, Admitted, Backlog, Begin, Bound, Claim, Claimed, JournalError, Key, Record,
+    RecordId, RequestJournal, Result, Settlement, State, Take, Taken,
 };
 use crate::agent::Uid;
 use crate::keys::Keys;
@@ -66,6 +68,10 @@ struct Scripts {
     lapsed: Script,
     backlogs: Script,
     list: Script,
+    calls: Script,
+    called: Script,
+    append: Script,
+    events: Script,
 }
 
 impl Scripts {
@@ -84,6 +90,10 @@ impl Scripts {
             lapsed: of(include_str!("scripts/lapsed.lua")),
             backlogs: of(include_str!("scripts/backlogs.lua")),
             list: of(include_str!("scripts/list.lua")),
+            calls: of(include_str!("scripts/calls.lua")),
+            called: of(include_str!("scripts/called.lua")),
+            append: of(include_str!("scripts/append.lua")),
+            events: of(include_str!("scripts/events.lua")),
         }
     }
 }
@@ -142,22 +152,26 @@ fn millis(duration: Duration) -> u64 {
 
 #[async_trait]
 impl RequestJournal for RedisJournal {
-    async fn admit(&self, admission: Admission) -> Result<()> {
+    async fn admit(&self, admission: Admission) -> Result<Admitted> {
         self.durable.check(&self.link).await?;
         let head =
             serde_json::to_vec(&admission.head).map_err(|_| JournalError::Corrupt("head"))?;
-        let (state, reason) = match admission.begin {
-            Begin::Pending => (State::Pending, ""),
+        let (lease, reason) = match admission.begin {
+            Begin::Pending => (Duration::ZERO, ""),
+            Begin::Live(lease) => (lease, ""),
             Begin::Unknown => (
-                State::Unknown,
+                Duration::ZERO,
                 "it was sent and no answer came: the agent may have handled it",
             ),
         };
+        let standing = admission.begin.standing();
+        let key = admission.key.as_ref();
+        let of_key = |part: fn(&Key) -> &str| key.map_or("", part);
         let mut call = self.call(&self.scripts.admit);
         call.arg(admission.id.as_str())
             .arg(admission.uid.as_str())
             .arg(&admission.agent)
-            .arg(state.word())
+            .arg(standing.state.word())
             .arg(head)
             .arg(&admission.body[..])
             .arg(&admission.capability)
@@ -165,7 +179,17 @@ impl RequestJournal for RedisJournal {
             .arg(admission.bounds.max_queue)
             .arg(admission.bounds.max_bytes)
             .arg(self.options.memory)
-            .arg(reason);
+            .arg(reason)
+            .arg(standing.token)
+            .arg(standing.attempts)
+            .arg(millis(lease))
+            .arg(of_key(|key| &key.scope))
+            .arg(of_key(|key| &key.request))
+            .arg(of_key(|key| &key.salt))
+            .arg(of_key(|key| {
+                key.replaces.as_ref().map_or("", RecordId::as_str)
+            }))
+            .arg(admission.callback.unwrap_or_default());
         let said: String = self
             .link
             .run("admission of a request", &call, Repeat::Harmless)
@@ -174,7 +198,8 @@ impl RequestJournal for RedisJournal {
             "queue" => Err(JournalError::Full(Bound::Queue)),
             "bytes" => Err(JournalError::Full(Bound::Bytes)),
             "memory" => Err(JournalError::Full(Bound::Memory)),
-            _ => Ok(()),
+            "ok" => Ok(Admitted::Kept),
+            other => read::known(other).ok_or(JournalError::Corrupt("key")),
         }
     }
 
@@ -185,25 +210,26 @@ impl RequestJournal for RedisJournal {
             .arg(take.concurrency)
             .arg(u8::from(take.strict))
             .arg(millis(take.lease));
-        let said: Vec<String> = self
+        for field in read::FIELDS {
+            call.arg(field);
+        }
+        let said: Vec<::redis::Value> = self
             .link
             .run("claim of requests", &call, Repeat::Never)
             .await?;
-        let number = |at: usize| said.get(at).and_then(|text| text.parse::<i64>().ok());
+        let mut said = said.into_iter();
+        let mut number = || said.next().and_then(|value| value_of::<i64>(value).ok());
         let mut taken = Taken {
-            claimed: Vec::new(),
-            more: number(0).is_some_and(|more| more > 0),
-            next: number(1)
+            more: number().is_some_and(|more| more > 0),
+            next: number()
                 .and_then(|next| u64::try_from(next).ok())
                 .map(Duration::from_millis),
+            claimed: Vec::new(),
         };
-        for id in said.iter().skip(2) {
-            let Some(id) = RecordId::parse(id) else {
-                return Err(JournalError::Corrupt("id"));
-            };
-            if let Some((record, body)) = read::whole(&self.link, &self.prefix, &id).await? {
-                taken.claimed.push(Claimed { record, body });
-            }
+        for row in said {
+            let row = value_of(row).map_err(|_| JournalError::Corrupt("row"))?;
+            let (record, body) = read::taken(row)?;
+            taken.claimed.push(Claimed { record, body });
         }
         Ok(taken)
     }

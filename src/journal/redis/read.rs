@@ -7,11 +7,15 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::super::record::Standing;
-use super::super::{AnswerHead, Backlog, Head, JournalError, Record, RecordId, Result, State};
+use super::super::{
+    Admitted, AnswerHead, Backlog, Callback, CallbackState, Head, JournalError, Record, RecordId,
+    Result, State,
+};
 use crate::agent::Uid;
 use crate::redis_link::Link;
 
-const FIELDS: [&str; 15] = [
+/// A record's fields in Redis, without its bodies.
+pub(super) const FIELDS: [&str; 21] = [
     "uid",
     "agent",
     "sequence",
@@ -27,9 +31,16 @@ const FIELDS: [&str; 15] = [
     "settled",
     "reason",
     "answer",
+    "live",
+    "salt",
+    "callback",
+    "callback-state",
+    "calls",
+    "callback-reason",
 ];
 
-type Row = Vec<Option<Vec<u8>>>;
+/// Values of some of them.
+pub(super) type Row = Vec<Option<Vec<u8>>>;
 
 /// Those of these records that there are.
 pub(super) async fn records(link: &Link, prefix: &str, ids: &[String]) -> Result<Vec<Record>> {
@@ -42,26 +53,21 @@ pub(super) async fn records(link: &Link, prefix: &str, ids: &[String]) -> Result
     Ok(found)
 }
 
-/// A record with its body.
-pub(super) async fn whole(
-    link: &Link,
-    prefix: &str,
-    id: &RecordId,
-) -> Result<Option<(Record, Bytes)>> {
-    let with_body: Vec<&str> = FIELDS.into_iter().chain(["body"]).collect();
-    let mut row: Row = fields(link, prefix, id, &with_body).await?;
-    let body = row.pop().flatten();
-    let Some(record) = record(id.clone(), &row)? else {
-        return Ok(None);
-    };
-    let body = match body {
-        Some(body) => Bytes::from(body),
-        None => long(link, prefix, id, "body").await?.unwrap_or_default(),
-    };
+/// A record as `take.lua` gives it: its id, its body and then its fields.
+pub(super) fn taken(mut row: Row) -> Result<(Record, Bytes)> {
+    if row.len() < 2 {
+        return Err(JournalError::Corrupt("row"));
+    }
+    let fields = row.split_off(2);
+    let body = row.pop().flatten().unwrap_or_default();
+    let id = row.pop().flatten();
+    let id = id.and_then(|id| RecordId::parse(std::str::from_utf8(&id).ok()?));
+    let id = id.ok_or(JournalError::Corrupt("id"))?;
+    let record = record(id, &fields)?.ok_or(JournalError::Corrupt("uid"))?;
     if body.len() as u64 != record.body_length {
         return Err(JournalError::Corrupt("body"));
     }
-    Ok(Some((record, body)))
+    Ok((record, Bytes::from(body)))
 }
 
 /// Bytes of a record, in their field or in a key of their own.
@@ -110,7 +116,8 @@ fn record(id: RecordId, row: &[Option<Vec<u8>>]) -> Result<Option<Record>> {
     };
     let small = |name| u32::try_from(number(name)?).map_err(|_| JournalError::Corrupt(name));
     let at = |name| time(given(name)?).ok_or(JournalError::Corrupt(name));
-    if text("uid").is_none() {
+    // Without a state it was never admitted: a Redis that cuts off a half written transaction may bring its first part back.
+    if text("uid").is_none() || text("state").is_none() {
         return Ok(None);
     }
     let head: Head =
@@ -139,7 +146,26 @@ fn record(id: RecordId, row: &[Option<Vec<u8>>]) -> Result<Option<Record>> {
         settled: text("settled").and_then(time),
         reason: text("reason").unwrap_or_default().to_owned(),
         answer,
+        live: text("live").is_some(),
+        salt: text("salt").map(str::to_owned),
+        callback: text("callback").map(|url| Callback {
+            url: url.to_owned(),
+            state: CallbackState::of(text("callback-state").unwrap_or_default()),
+            calls: text("calls")
+                .and_then(|calls| calls.parse().ok())
+                .unwrap_or(0),
+            reason: text("callback-reason").unwrap_or_default().to_owned(),
+        }),
     }))
+}
+
+/// What `admit.lua` says of a request whose key there is: `same` or `other`, and whose it is.
+pub(super) fn known(said: &str) -> Option<Admitted> {
+    let (same, id) = said.split_once(' ')?;
+    Some(Admitted::Known {
+        id: RecordId::parse(id)?,
+        same: same == "same",
+    })
 }
 
 fn time(text: &str) -> Option<Timestamp> {
@@ -151,12 +177,19 @@ pub(super) fn backlog(row: &[String]) -> Option<Backlog> {
     let (uid, rest) = row.split_first()?;
     let (agent, rest) = rest.split_first()?;
     let (oldest, counts) = rest.split_first()?;
-    let mut by_state = BTreeMap::new();
+    let (mut by_state, mut ended) = (BTreeMap::new(), BTreeMap::new());
+    let mut admitted = 0;
     for pair in counts.chunks_exact(2) {
-        if let [state, count] = pair
-            && let (Ok(state), Ok(count)) = (state.parse::<State>(), count.parse())
-        {
+        let [name, count] = pair else { continue };
+        let Ok(count) = count.parse::<u64>() else {
+            continue;
+        };
+        if let Ok(state) = name.parse::<State>() {
             by_state.insert(state, count);
+        } else if let Some(Ok(state)) = name.strip_prefix("ended:").map(str::parse::<State>) {
+            ended.insert(state, count);
+        } else if name == "admitted" {
+            admitted = count;
         }
     }
     Some(Backlog {
@@ -164,5 +197,7 @@ pub(super) fn backlog(row: &[String]) -> Option<Backlog> {
         agent: agent.clone(),
         counts: by_state.into_iter().collect(),
         oldest: time(oldest),
+        admitted,
+        ended: ended.into_iter().collect(),
     })
 }

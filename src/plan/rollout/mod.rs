@@ -87,7 +87,7 @@ pub(super) fn converge(draft: &mut Draft<'_>, frame: &Frame<'_, '_>) {
             _ => usize::try_from(replicas.saturating_sub(unavailable)).unwrap_or(usize::MAX),
         },
     };
-    scale_down(draft, frame, replicas, &mut budget);
+    let doubled = scale_down(draft, frame, replicas, &mut budget);
     for place in places.values_mut() {
         let Place { spare, going, .. } = place;
         spare.retain(|instance| {
@@ -104,7 +104,7 @@ pub(super) fn converge(draft: &mut Draft<'_>, frame: &Frame<'_, '_>) {
     if recreate {
         recreate::replace(draft, frame, &places);
     } else {
-        rolling::replace(draft, frame, &places, &mut budget, unavailable);
+        rolling::replace(draft, frame, &places, &mut budget, doubled);
     }
     naming::mend(draft, frame.instances, keeper);
 }
@@ -160,17 +160,33 @@ fn retire_for_good(
     );
 }
 
-/// The highest ordinals go first.
-fn scale_down(draft: &mut Draft<'_>, frame: &Frame<'_, '_>, replicas: u32, budget: &mut Budget) {
+/// The highest ordinals go first. Answers how many of those that go may run still beside another of their place: they are
+/// doubles until they have gone. One that has to wait for others to be ready is none: they might wait for it.
+fn scale_down(
+    draft: &mut Draft<'_>,
+    frame: &Frame<'_, '_>,
+    replicas: u32,
+    budget: &mut Budget,
+) -> usize {
     let surplus = |instance: &&Instance<'_>| instance.ordinal() >= replicas && !instance.gone();
+    // Of each place: how many run, and how many of those go.
+    let mut places: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
     for instance in frame.instances.iter().rev().filter(surplus) {
+        let live = usize::from(instance.live());
+        let (all, going) = places.entry(instance.ordinal()).or_default();
+        *all = all.saturating_add(live);
         if budget.take(instance) {
+            *going = going.saturating_add(live);
             retire_for_good(draft, frame, instance, "the agent was scaled down");
         } else {
             let message = format!("{} goes when enough others are ready", instance.name());
             draft.wait("ScalingDown", message);
         }
     }
+    let doubles = places.values();
+    doubles
+        .map(|(all, going)| all.saturating_sub(1).min(*going))
+        .sum()
 }
 
 /// Whether an old container stopped with its agent: it is not started again, its successor is made instead, unless that

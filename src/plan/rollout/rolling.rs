@@ -37,14 +37,16 @@ impl Surge {
         may
     }
 }
-/// Takes the next steps towards one container of the asked revision for each ordinal.
+/// Takes the next steps towards one container of the asked revision for each ordinal. `doubled`: how many run beside another
+/// in places that are scaled away, and go.
 pub(super) fn replace<'b>(
     draft: &mut Draft<'_>,
     frame: &Frame<'_, '_>,
     places: &BTreeMap<u32, Place<'b, '_>>,
     budget: &mut Budget,
-    unavailable: u32,
+    doubled: usize,
 ) {
+    let unavailable = frame.spec.strategy.max_unavailable.unwrap_or(0);
     let asked_surge = frame.spec.strategy.max_surge.unwrap_or(1);
     // With neither room beside nor room below nothing could ever be replaced.
     let most = if unavailable == 0 {
@@ -60,7 +62,7 @@ pub(super) fn replace<'b>(
         live: places
             .values()
             .map(|place| place.live().saturating_sub(1))
-            .sum(),
+            .fold(doubled, usize::saturating_add),
         held: places.values().filter(|place| holds_two(place)).count(),
     };
     // A container of the new revision that serves anywhere shows that the revision is good.

@@ -39,6 +39,38 @@ fn law_1_one_that_drains_beside_another_of_its_place_leaves_no_room_for_a_third(
 }
 
 #[test]
+fn law_1_two_of_a_place_that_is_scaled_away_leave_no_room_for_another_double() {
+    // A roll of two was under way when one alone of a third revision was asked for.
+    let scene = Scene::of("{replicas: 1, strategy: {maxSurge: 1}}")
+        .old(0, 1)
+        .old(1, 1)
+        .old(1, 2);
+    assert_eq!(scene.endpoint("c1-1"), EndpointState::Draining);
+    assert_eq!(scene.endpoint("c1-2"), EndpointState::Draining);
+    assert_eq!(scene.does(), nothing());
+    // One of the two is out of service, and no double any more: it may go beside the new one.
+    let one = scene.clone().without("c1-2");
+    assert_eq!(one.does(), ["create 0 after 1"]);
+    let ended = scene.exited("c1-2", 0, 1);
+    assert_eq!(ended.does(), ["create 0 after 1", "remove c1-2"]);
+}
+
+#[test]
+fn law_1_two_of_a_place_that_is_scaled_away_and_may_not_go_yet_hold_nothing_up() {
+    // They are all that serves: neither goes before others do.
+    let scene = Scene::of("{replicas: 2, strategy: {maxSurge: 1}}")
+        .old(0, 1)
+        .probed(0, 1, Some(false))
+        .old(1, 1)
+        .probed(1, 1, Some(false))
+        .old(2, 1)
+        .old(2, 2);
+    assert_eq!(scene.endpoint("c2-1"), EndpointState::Ready);
+    assert_eq!(scene.endpoint("c2-2"), EndpointState::Ready);
+    assert_eq!(scene.does(), ["create 0 after 1"]);
+}
+
+#[test]
 fn zero_replicas_leave_nothing() {
     let scene = Scene::of("replicas: 0")
         .ready(0, 1)

@@ -32,6 +32,12 @@ pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
         .filter(|text| !text.is_empty())
 }
 
+/// The first process of an inspected container that runs.
+pub(super) fn process(inspect: &Value) -> Option<u32> {
+    let process = inspect.pointer("/State/Pid")?.as_u64()?;
+    u32::try_from(process).ok().filter(|process| *process > 0)
+}
+
 /// The items of a list.
 ///
 /// # Errors

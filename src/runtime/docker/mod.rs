@@ -207,6 +207,13 @@ impl ContainerRuntime for DockerRuntime {
     async fn made_from(&self, id: &ContainerId) -> Result<Option<MadeFrom>> {
         self.container_made_from(id).await
     }
+    async fn process(&self, id: &ContainerId) -> Result<Option<u32>> {
+        match self.inspect(&id.0).await {
+            Ok(inspect) => Ok(map::process(&inspect)),
+            Err(RuntimeError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
     async fn holder_of_name(&self, name: &str) -> Result<Option<NameHolder>> {
         self.name_holder(name).await
     }

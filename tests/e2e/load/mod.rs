@@ -69,13 +69,18 @@ pub struct Load {
 impl Load {
     /// Begins a load on one agent.
     pub fn on(server: &Server, agent: &str, kinds: Kinds) -> Self {
+        Self::at(server.port, agent, kinds)
+    }
+
+    /// The same on whoever listens there.
+    pub fn at(port: u16, agent: &str, kinds: Kinds) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap();
         let load = Self {
-            tally: Arc::new(Tally::new(server.port, agent, kinds)),
+            tally: Arc::new(Tally::new(port, agent, kinds)),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             runtime,

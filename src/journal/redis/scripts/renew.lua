@@ -2,6 +2,6 @@
 local r = load(ARGV[2])
 if not r or r.state ~= 'claimed' or r.token ~= ARGV[3] then return 0 end
 local till = text(now + tonumber(ARGV[4]))
-redis.call('ZADD', of('claimed', r.uid), till, r.id)
+if not r.live then redis.call('ZADD', of('claimed', r.uid), till, r.id) end
 redis.call('ZADD', leases, till, r.id)
 return 1

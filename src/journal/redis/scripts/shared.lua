@@ -4,9 +4,11 @@ local prefix = ARGV[1]
 local function record(id) return prefix .. 'record:' .. id end
 local function body(id) return prefix .. 'body:' .. id end
 local function answer(id) return prefix .. 'answer:' .. id end
+local function events(id) return prefix .. 'events:' .. id end
 local function of(kind, uid) return prefix .. kind .. ':' .. uid end
+local function key(uid, scope) return prefix .. 'key:' .. uid .. ':' .. scope end
 local timers, leases, done, agents = prefix .. 'timers', prefix .. 'leases', prefix .. 'done', prefix .. 'agents'
-local totals, sequence = prefix .. 'totals', prefix .. 'sequence'
+local totals, sequence, callbacks = prefix .. 'totals', prefix .. 'sequence', prefix .. 'callbacks'
 local function text(number) return string.format('%.0f', number) end
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
@@ -26,10 +28,12 @@ local function keep(id, field, key, bytes)
 end
 
 local function load(id)
-  local v = redis.call('HMGET', record(id), 'uid', 'state', 'token', 'attempts', 'sequence', 'size', 'ttl', 'until')
+  local v = redis.call('HMGET', record(id), 'uid', 'state', 'token', 'attempts', 'sequence', 'size', 'ttl', 'until', 'live',
+    'scope', 'callback')
   if not v[1] then return nil end
   return { id = id, uid = v[1], state = v[2], token = v[3], attempts = tonumber(v[4]), sequence = tonumber(v[5]),
-    size = tonumber(v[6]), ttl = tonumber(v[7]), deadline = tonumber(v[8]) }
+    size = tonumber(v[6]), ttl = tonumber(v[7]), deadline = tonumber(v[8]), live = v[9] == '1', scope = v[10],
+    callback = v[11] and true }
 end
 
 local function count(r, state, by)
@@ -58,8 +62,16 @@ local function leave(r)
   elseif r.state == 'claimed' then
     redis.call('ZREM', of('claimed', r.uid), r.id)
     redis.call('ZREM', leases, r.id)
+    if r.live then
+      r.live = false
+      redis.call('HDEL', record(r.id), 'live')
+    end
   else
     redis.call('ZREM', done, r.id)
+    if r.callback then
+      redis.call('ZREM', callbacks, r.id)
+      redis.call('HDEL', record(r.id), 'callback-state', 'callback-reason', 'calls')
+    end
   end
   count(r, r.state, -1)
   if not settled[r.state] then queued(r, -r.size) end
@@ -76,14 +88,22 @@ local function enter(r, state, at)
   elseif state == 'retrying' then
     redis.call('ZADD', of('later', r.uid), text(at), r.id)
   elseif state == 'claimed' then
-    redis.call('ZADD', of('claimed', r.uid), text(at), r.id)
+    -- What is live is no delivery from the queue, and takes no place of one.
+    if not r.live then redis.call('ZADD', of('claimed', r.uid), text(at), r.id) end
     redis.call('ZADD', leases, text(at), r.id)
   end
   if settled[state] then
+    redis.call('HINCRBY', of('counts', r.uid), 'ended:' .. state, 1)
     r.deadline = now + r.ttl
     redis.call('HSET', record(r.id), 'settled', text(now), 'until', text(r.deadline))
+    if r.callback then
+      -- Whoever shall be told is told first: until then it makes no room.
+      redis.call('HSET', record(r.id), 'callback-state', 'waiting')
+      redis.call('HINCRBY', record(r.id), 'callback-token', 1)
+      redis.call('ZADD', callbacks, text(now), r.id)
+    end
     if not attention[state] then
-      redis.call('ZADD', done, text(now), r.id)
+      if not r.callback then redis.call('ZADD', done, text(now), r.id) end
       -- Nobody sends it again.
       redis.call('HDEL', record(r.id), 'body')
       redis.call('DEL', body(r.id))
@@ -106,11 +126,26 @@ local function forget(r)
   redis.call('ZREM', timers, r.id)
   redis.call('ZREM', of('all', r.uid), r.id)
   redis.call('HINCRBY', totals, 'bytes', -r.size)
-  redis.call('DEL', record(r.id), body(r.id), answer(r.id))
+  redis.call('DEL', record(r.id), body(r.id), answer(r.id), events(r.id))
+  -- Another may have taken its key.
+  if r.scope and redis.call('GET', key(r.uid, r.scope)) == r.id then redis.call('DEL', key(r.uid, r.scope)) end
   if redis.call('EXISTS', of('all', r.uid)) == 0 then
     redis.call('HDEL', agents, r.uid)
     redis.call('DEL', of('counts', r.uid))
   end
+end
+
+local function total() return tonumber(redis.call('HGET', totals, 'bytes') or '0') end
+
+-- Makes room for so many bytes more: what is settled and nobody need look at goes, the oldest first. Answers whether there is.
+local function make_room(size, most)
+  if total() + size <= most then return true end
+  for _, old in ipairs(redis.call('ZRANGE', done, 0, 99)) do
+    local r = load(old)
+    if r then forget(r) else redis.call('ZREM', done, old) end
+    if total() + size <= most then return true end
+  end
+  return false
 end
 
 local function expire(r)

@@ -1,6 +1,7 @@
 -- Takes records to be delivered.
--- ARGV: prefix, uid, at most, concurrency, strict ('1'), lease in ms.
--- Answers {how many more wait, ms until the next is due or -1, id, id, …}.
+-- ARGV: prefix, uid, at most, concurrency, strict ('1'), lease in ms, names of fields ….
+-- Answers {how many more wait, ms until the next is due or -1, record, record, …}, a record as {id, body, those fields …}: whoever takes
+-- it has it at once, and no claim is held by one that could not read it.
 local uid, most, lease = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[6])
 local waiting, later = of('waiting', uid), of('later', uid)
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', later, '-inf', text(now), 'LIMIT', 0, 200)) do
@@ -36,5 +37,8 @@ end
 local due = redis.call('ZRANGE', later, 0, 0, 'WITHSCORES')
 local next = due[2] and math.max(0, tonumber(due[2]) - now) or -1
 local answer = { text(redis.call('ZCARD', waiting)), text(next) }
-for _, id in ipairs(taken) do table.insert(answer, id) end
+for _, id in ipairs(taken) do
+  local bytes = redis.call('HGET', record(id), 'body') or redis.call('GET', body(id)) or ''
+  table.insert(answer, { id, bytes, unpack(redis.call('HMGET', record(id), unpack(ARGV, 7))) })
+end
 return answer
