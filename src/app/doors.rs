@@ -1,16 +1,49 @@
 //! Where this server listens, and how the API is told by which door a request came.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use axum::Router;
 use http::Request;
+use tokio::sync::watch;
 
+use super::activation::{Gate, Given};
 use crate::config::ServeConfig;
 use crate::front::{Certificate, ClientRate, Connected, Front, Hosts, Limits, ListenerKind};
 use crate::keys::TLS_PORT;
+use crate::observed::Network;
 use crate::wire::{Listener, Via};
+
+/// Opens the sockets that we were given.
+///
+/// # Errors
+/// One for TLS without a certificate; two of one address.
+pub(super) fn open_given(
+    front: &Front<Router>,
+    given: &[Given],
+    certificate: Option<&Arc<Certificate>>,
+) -> Result<()> {
+    let mut addresses = BTreeSet::new();
+    for one in given {
+        let address = one.socket.local_addr()?;
+        if !addresses.insert(address) {
+            bail!("two sockets of {address} were passed");
+        }
+        match (one.gate, certificate) {
+            (Gate::Http, _) => front.listen(address),
+            (Gate::Https, Some(certificate)) => front.listen_tls(address, certificate),
+            (Gate::Https, None) => {
+                bail!("the socket {address} was passed as 'https', which takes --tls-cert and --tls-key")
+            }
+            // Once it is known where that is.
+            (Gate::Gateway, _) => Ok(address),
+        }
+        .with_context(|| format!("a socket that was passed as '{}'", one.gate.word()))?;
+    }
+    Ok(())
+}
 
 /// Loopback always, what the operator named, and everything of our own namespace when we are in a container.
 pub(super) fn listen(
@@ -41,13 +74,18 @@ pub(super) fn listen(
     Ok(())
 }
 
-/// The addresses where TLS is spoken: those that the operator named, else beside each that is listened on in clear text.
+/// The addresses where TLS is spoken: those that the operator named or has passed to us, else beside each that is listened on in
+/// clear text.
 pub(super) fn listen_tls(
     front: &Front<Router>,
     config: &ServeConfig,
+    given: &[Given],
     certificate: &Arc<Certificate>,
     in_container: bool,
 ) -> Result<()> {
+    if config.tls_listen.is_empty() && given.iter().any(|one| one.gate == Gate::Https) {
+        return Ok(());
+    }
     let every = IpAddr::from(Ipv4Addr::UNSPECIFIED);
     let named = &config.tls_listen;
     let mut wanted: Vec<SocketAddr> = match named.is_empty() {
@@ -94,6 +132,29 @@ pub(super) fn hosts(config: &ServeConfig) -> Hosts {
     domain.map_or_else(Hosts::default, |domain| {
         Hosts::below(domain, &config.allow_host)
     })
+}
+
+/// The hosts that management requests may name beside those that are ours anyway.
+pub(super) fn allowed_hosts(
+    config: &ServeConfig,
+    given: &[Given],
+    network: watch::Receiver<Option<Network>>,
+) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
+    let named = config.listen.iter().chain(&config.tls_listen);
+    let given = given.iter().filter_map(|one| one.socket.local_addr().ok());
+    let listened = named.map(|address| address.ip);
+    let listened = listened.chain(given.map(|address| address.ip()));
+    let listened = listened.filter(|ip| !ip.is_unspecified());
+    let listened = listened.map(|ip| ip.to_string());
+    let extra: Vec<String> = config.allow_host.iter().cloned().chain(listened).collect();
+    move || {
+        let gateway = network
+            .borrow()
+            .as_ref()
+            .and_then(|network| network.gateway)
+            .map(|ip| ip.to_string());
+        extra.iter().cloned().chain(gateway).collect()
+    }
 }
 
 /// Tells the API how a request came, in its own words.

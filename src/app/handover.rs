@@ -28,8 +28,10 @@ use tokio::time::timeout;
 const SOCKET: &str = "handover.sock";
 /// What the next server says first: that it speaks as we do.
 const HELLO: &[u8] = b"agentainer handover 1\n";
-/// Goes with the descriptors.
-const HERE: &[u8] = b"here\n";
+/// Goes with the descriptors, and what the first sockets among them are called that are not ours to shut.
+const HERE: &str = "here\n";
+/// The longest of that.
+const NAMES: usize = 1024;
 /// The next server is up.
 const READY: &[u8] = b"ready\n";
 /// It may accept and act.
@@ -40,6 +42,14 @@ const WORD: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(90);
 /// The most descriptors in one message (unix(7): SCM_MAX_FD is 253).
 const MOST: usize = 64;
+
+/// What the next server gets.
+pub(super) struct Estate {
+    /// The data folder's lock, then every listening socket.
+    pub(super) all: Vec<OwnedFd>,
+    /// Names of the first of these sockets, which somebody else keeps: `http:https`.
+    pub(super) names: String,
+}
 
 /// Where the next server knocks.
 #[derive(Debug)]
@@ -73,7 +83,7 @@ impl Door {
     /// What `end` fails with.
     pub(super) async fn next_or<E>(
         &self,
-        give: impl Fn() -> std::io::Result<Vec<OwnedFd>>,
+        give: impl Fn() -> std::io::Result<Estate>,
         mut end: impl AsyncFnMut() -> Result<(), E>,
     ) -> Result<Option<Successor>, E> {
         let mut given = self.given.subscribe();
@@ -97,7 +107,7 @@ impl Door {
     }
 
     /// Waits for a server that took all that `give` gave and is ready. One that fails meanwhile leaves no trace.
-    async fn next(&self, give: impl Fn() -> std::io::Result<Vec<OwnedFd>>) -> Successor {
+    async fn next(&self, give: impl Fn() -> std::io::Result<Estate>) -> Successor {
         loop {
             let taken = async {
                 let (stream, _) = self.listener.accept().await?;
@@ -125,12 +135,13 @@ impl Door {
 
 async fn offer(
     stream: UnixStream,
-    give: &impl Fn() -> std::io::Result<Vec<OwnedFd>>,
+    give: &impl Fn() -> std::io::Result<Estate>,
 ) -> Result<UnixStream> {
     expect(&stream, HELLO, WORD).await?;
-    let all = give()?;
+    let Estate { all, names } = give()?;
     let all: Vec<BorrowedFd<'_>> = all.iter().map(|one| one.as_fd()).collect();
-    if all.len() > MOST {
+    let here = format!("{HERE}{names}");
+    if all.len() > MOST || here.len() > NAMES {
         bail!("there are more listening sockets than one message carries");
     }
     timeout(WORD, stream.writable()).await??;
@@ -140,7 +151,7 @@ async fn offer(
         control.push(SendAncillaryMessage::ScmRights(&all));
         sendmsg(
             &stream,
-            &[IoSlice::new(HERE)],
+            &[IoSlice::new(here.as_bytes())],
             &mut control,
             SendFlags::empty(),
         )
@@ -167,6 +178,8 @@ impl Successor {
 pub(super) struct Inheritance {
     pub(super) lock: File,
     pub(super) sockets: Vec<TcpListener>,
+    /// As in [`Estate`].
+    pub(super) names: String,
     pub(super) predecessor: Predecessor,
 }
 
@@ -195,7 +208,7 @@ pub(super) async fn ask(folder: &Path) -> Result<Option<Inheritance>> {
         return Ok(None);
     };
     say(&stream, HELLO).await?;
-    let fds = timeout(WORD, receive(&stream))
+    let (fds, names) = timeout(WORD, receive(&stream))
         .await
         .context("the running server does not hand over; is it handing over to another one?")??;
     let mut fds = fds.into_iter();
@@ -205,33 +218,32 @@ pub(super) async fn ask(folder: &Path) -> Result<Option<Inheritance>> {
     Ok(Some(Inheritance {
         lock: File::from(lock),
         sockets: fds.map(TcpListener::from).collect(),
+        names,
         predecessor: Predecessor(stream),
     }))
 }
 
-async fn receive(stream: &UnixStream) -> Result<Vec<OwnedFd>> {
+async fn receive(stream: &UnixStream) -> Result<(Vec<OwnedFd>, String)> {
     loop {
         stream.readable().await?;
         let mut fds = Vec::new();
         let received = stream.try_io(Interest::READABLE, || {
-            let mut bytes = [0_u8; HERE.len()];
+            let mut bytes = [0_u8; NAMES];
             let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut slices = [IoSliceMut::new(&mut bytes)];
-            recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+            let got = recvmsg(stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(all) = message {
                     fds.extend(all);
                 }
             }
-            Ok(())
+            let said = String::from_utf8_lossy(bytes.get(..got).unwrap_or_default());
+            Ok(said.strip_prefix(HERE).unwrap_or_default().to_owned())
         });
         match received {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            other => {
-                other?;
-                return Ok(fds);
-            }
+            other => return Ok((fds, other?)),
         }
     }
 }
@@ -278,6 +290,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn empty(all: Vec<OwnedFd>) -> Estate {
+        let names = String::new();
+        Estate { all, names }
+    }
+
     fn socket() -> (TcpListener, std::net::SocketAddr) {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
@@ -292,11 +309,14 @@ mod tests {
         let lock = File::create(folder.path().join("lock")).unwrap();
         let ((one, first), (two, second)) = (socket(), socket());
         let give = || {
-            Ok(vec![
-                lock.as_fd().try_clone_to_owned()?,
-                one.as_fd().try_clone_to_owned()?,
-                two.as_fd().try_clone_to_owned()?,
-            ])
+            Ok(Estate {
+                all: vec![
+                    lock.as_fd().try_clone_to_owned()?,
+                    one.as_fd().try_clone_to_owned()?,
+                    two.as_fd().try_clone_to_owned()?,
+                ],
+                names: "https".to_owned(),
+            })
         };
         let asks = async {
             // One that dies before it is ready.
@@ -304,6 +324,7 @@ mod tests {
             let got = ask(folder.path()).await.unwrap().unwrap();
             let addresses = got.sockets.iter().map(|one| one.local_addr().unwrap());
             assert_eq!(addresses.collect::<Vec<_>>(), [first, second]);
+            assert_eq!(got.names, "https");
             got.predecessor.relieve().await.unwrap();
         };
         let gives = async { door.next(give).await.go().await };
@@ -321,7 +342,7 @@ mod tests {
     ) -> Option<Successor> {
         let door = Door::open(folder).unwrap();
         let lock = File::create(folder.join("lock")).unwrap();
-        let give = || Ok(vec![lock.as_fd().try_clone_to_owned()?]);
+        let give = || Ok(empty(vec![lock.as_fd().try_clone_to_owned()?]));
         let asked = tokio::sync::Semaphore::new(0);
         let end = async || {
             asked.acquire().await.unwrap().forget();
@@ -355,7 +376,7 @@ mod tests {
         assert!(next.is_none(), "who asks twice is not kept waiting");
         let door = Door::open(folder.path()).unwrap();
         let end = async || Ok::<_, anyhow::Error>(());
-        let next = door.next_or(|| Ok(Vec::new()), end).await.unwrap();
+        let next = door.next_or(|| Ok(empty(Vec::new())), end).await.unwrap();
         assert!(next.is_none(), "nobody has asked");
     }
 }

@@ -3,6 +3,7 @@
 //! The one place that knows all parts. Owns the data folder, the identity of the cluster, the life of the Redis
 //! children and of the listeners. `main` calls it; nobody else does.
 
+mod activation;
 mod callbacks;
 mod certificate;
 mod container;

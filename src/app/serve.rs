@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::data_folder::DataFolder;
-use super::doors::{hosts, limits, listen, listen_tls, with_via};
+use super::doors::{allowed_hosts, hosts, limits, listen, listen_tls, open_given, with_via};
 use super::ending::{LONG, SHORT, wait_for_the_end};
 use super::guard::Guard;
 use super::handover::Door;
@@ -17,8 +17,8 @@ use super::identity::identify;
 use super::metrics::Tellers;
 use super::settings::{reconcile_settings, runtime_settings, still_there};
 use super::{
-    callbacks, certificate, container, detach, ending, handover, network, redises, succession,
-    upkeep,
+    activation, callbacks, certificate, container, detach, ending, handover, network, redises,
+    succession, upkeep,
 };
 use crate::agent::ClusterId;
 use crate::api::auth::files::Secrets;
@@ -49,7 +49,9 @@ const LAST_PASSES: Duration = Duration::from_secs(15);
 /// is no error; the server waits for it.
 pub async fn serve(config: ServeConfig) -> Result<()> {
     let path = config.data_dir.clone().unwrap_or_else(cli::data_dir);
+    let mut given = activation::given()?;
     if config.detach {
+        activation::stays(&given)?;
         return detach::serve(&path, &config).await;
     }
     detach::leave_session();
@@ -62,7 +64,8 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
     let (folder, inherited) = match inheritance {
         Some(got) => {
             let folder = DataFolder::adopt(path, got.lock)?;
-            (folder, Some((got.sockets, got.predecessor)))
+            let sockets = activation::handed(&got.names, got.sockets, &mut given)?;
+            (folder, Some((sockets, got.predecessor)))
         }
         None => {
             let folder = DataFolder::open(path)?;
@@ -213,24 +216,7 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         let board = board.clone();
         move || board.list()
     });
-    api.allowed_hosts = Arc::new({
-        let listened = config
-            .listen
-            .iter()
-            .chain(&config.tls_listen)
-            .filter(|address| !address.ip.is_unspecified())
-            .map(|address| address.ip.to_string());
-        let extra: Vec<String> = config.allow_host.iter().cloned().chain(listened).collect();
-        let network = reconciler.network();
-        move || {
-            let gateway = network
-                .borrow()
-                .as_ref()
-                .and_then(|network| network.gateway)
-                .map(|ip| ip.to_string());
-            extra.iter().cloned().chain(gateway).collect()
-        }
-    });
+    api.allowed_hosts = Arc::new(allowed_hosts(&config, &given, reconciler.network()));
     let tellers: Arc<OnceLock<Tellers>> = Arc::default();
     api.metrics = Arc::new({
         let tellers = Arc::clone(&tellers);
@@ -238,7 +224,8 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
     });
     let router = api::router(api).layer(axum::middleware::map_request(with_via));
     let mut front = Front::<Router>::new(Arc::clone(&proxy), router, limits(&config))
-        .route_hosts(hosts(&config));
+        .route_hosts(hosts(&config))
+        .hold(activation::sockets(&given)?);
     if let Some(sockets) = sockets {
         front = front.inherit(sockets);
     }
@@ -253,9 +240,16 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         news: Arc::clone(&news),
         access_log: access_log.clone(),
     });
+    open_given(&front, &given, certificate.as_ref())?;
     listen(&front, &config, in_container.is_some())?;
     if let Some(certificate) = certificate {
-        listen_tls(&front, &config, &certificate, in_container.is_some())?;
+        listen_tls(
+            &front,
+            &config,
+            &given,
+            &certificate,
+            in_container.is_some(),
+        )?;
         tasks.spawn(certificate::keep(
             certificate,
             board.clone(),
@@ -316,7 +310,7 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
     let successor = async {
         match &door {
             Some(door) => {
-                door.next_or(|| succession::estate(&folder, &front), end)
+                door.next_or(|| succession::estate(&folder, &given, &front), end)
                     .await
             }
             None => wait_for_the_end().await.map(|()| None),

@@ -1,6 +1,6 @@
 //! What passes from one server to the next, and when the next one is ready for it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -8,7 +8,9 @@ use axum::Router;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::activation::Given;
 use super::data_folder::DataFolder;
+use super::handover::Estate;
 use crate::endpoints::Endpoints;
 use crate::front::Front;
 use crate::observed::Network;
@@ -20,11 +22,22 @@ const GATEWAY: Duration = Duration::from_secs(5);
 /// Between two looks at what is waited for.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What the next server gets: the data folder's lock first, then every listening socket.
-pub(super) fn estate(folder: &DataFolder, front: &Front<Router>) -> std::io::Result<Vec<OwnedFd>> {
+/// What the next server gets: the data folder's lock first, then the sockets that we were given, then every other one.
+pub(super) fn estate(
+    folder: &DataFolder,
+    given: &[Given],
+    front: &Front<Router>,
+) -> std::io::Result<Estate> {
     let mut all = vec![folder.lock()?];
+    for one in given {
+        all.push(one.socket.as_fd().try_clone_to_owned()?);
+    }
     all.extend(front.sockets()?);
-    Ok(all)
+    let names: Vec<&str> = given.iter().map(|one| one.gate.word()).collect();
+    Ok(Estate {
+        all,
+        names: names.join(":"),
+    })
 }
 
 /// Waits until this server can route to all that the one before it routes to, and has its listeners.

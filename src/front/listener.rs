@@ -48,12 +48,27 @@ pub(super) struct Bound {
     /// Whether TLS is spoken there.
     pub(super) tls: bool,
     stop: CancellationToken,
-    /// Another process has the socket too: it is let go of, and not shut.
-    shared: bool,
+    whose: Whose,
     listener: Arc<TcpListener>,
 }
 
+/// Who has a socket beside us: as long as somebody does, it is let go of, and not shut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// Nobody.
+    Ours,
+    /// Another server, which hands it over to us or gets it from us.
+    Shared,
+    /// Who started us.
+    Held,
+}
+
 impl Bound {
+    /// Whether who started us keeps the socket.
+    pub(super) fn is_held(&self) -> bool {
+        self.whose == Whose::Held
+    }
+
     /// The socket, for another process.
     pub(super) fn socket(&self) -> std::io::Result<OwnedFd> {
         self.listener.as_fd().try_clone_to_owned()
@@ -61,19 +76,21 @@ impl Bound {
 
     /// Lets go of the socket, which another process has too: it listens on.
     pub(super) fn let_go(mut self) {
-        self.shared = true;
+        self.whose = Whose::Shared;
     }
 
-    /// The other process has let go: from now on the socket ends with us.
+    /// The other server has let go: from now on the socket ends with us, unless it is held.
     pub(super) fn keep(&mut self) {
-        self.shared = false;
+        if self.whose == Whose::Shared {
+            self.whose = Whose::Ours;
+        }
     }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
         self.stop.cancel();
-        if self.shared {
+        if self.whose != Whose::Ours {
             return;
         }
         // The accepting task closes the socket when it next runs; until then it is a listener no more. Fails only on a socket
@@ -102,7 +119,7 @@ pub(super) fn bind(address: SocketAddr, kind: ListenerKind) -> Result<Bound, Bin
         Ok((listener, local))
     };
     let (listener, local) = listen().map_err(|source| BindError { address, source })?;
-    Ok(bound(listener, local, kind, false))
+    Ok(bound(listener, local, kind, Whose::Ours))
 }
 
 /// Takes over a socket that listens on an address already, for another process as well until [`Bound::keep`].
@@ -115,16 +132,30 @@ pub(super) fn adopt(
         .set_nonblocking(true)
         .and_then(|()| TcpListener::from_std(socket))
         .map_err(|source| BindError { address, source })?;
-    Ok(bound(listener, address, kind, true))
+    Ok(bound(listener, address, kind, Whose::Shared))
 }
 
-fn bound(listener: TcpListener, local: SocketAddr, kind: ListenerKind, shared: bool) -> Bound {
+/// Accepts from a socket that stays whoever's it is.
+pub(super) fn held(
+    socket: &std::net::TcpListener,
+    address: SocketAddr,
+    kind: ListenerKind,
+) -> Result<Bound, BindError> {
+    let socket = socket
+        .try_clone()
+        .map_err(|source| BindError { address, source })?;
+    let mut bound = adopt(socket, address, kind)?;
+    bound.whose = Whose::Held;
+    Ok(bound)
+}
+
+fn bound(listener: TcpListener, local: SocketAddr, kind: ListenerKind, whose: Whose) -> Bound {
     Bound {
         local,
         kind,
         tls: false,
         stop: CancellationToken::new(),
-        shared,
+        whose,
         listener: Arc::new(listener),
     }
 }

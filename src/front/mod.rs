@@ -106,6 +106,8 @@ pub struct Front<R> {
     doors: CancellationToken,
     /// Sockets of another process that listen already, by their address.
     inherited: Mutex<BTreeMap<SocketAddr, std::net::TcpListener>>,
+    /// The same of whoever started this process and keeps them.
+    held: BTreeMap<SocketAddr, std::net::TcpListener>,
 }
 
 impl<R, B> Front<R>
@@ -134,6 +136,7 @@ where
             end: End::default(),
             doors,
             inherited: Mutex::default(),
+            held: BTreeMap::new(),
         }
     }
 
@@ -148,11 +151,15 @@ where
     /// Takes over sockets that listen already: whoever asks for one of their addresses gets that socket. Nothing is accepted
     /// until [`Self::open_doors`]; a front end that ends before leaves them as they were.
     pub fn inherit(mut self, sockets: Vec<std::net::TcpListener>) -> Self {
-        let by_address = sockets
-            .into_iter()
-            .filter_map(|socket| Some((socket.local_addr().ok()?, socket)));
-        self.inherited = Mutex::new(by_address.collect());
+        self.inherited = Mutex::new(by_address(sockets));
         self.doors = CancellationToken::new();
+        self
+    }
+
+    /// Sockets that listen for as long as whoever started this process keeps them, whatever becomes of us: who asks for one of their
+    /// addresses accepts from that socket, and it is let go of rather than shut. To be called before anything listens.
+    pub fn hold(mut self, sockets: Vec<std::net::TcpListener>) -> Self {
+        self.held = by_address(sockets);
         self
     }
 
@@ -168,12 +175,14 @@ where
         self.doors.cancel();
     }
 
-    /// All listening sockets, for another process to accept from.
+    /// All listening sockets but those that are held, for another process to accept from.
     ///
     /// # Errors
     /// When there are too many open files.
     pub fn sockets(&self) -> std::io::Result<Vec<OwnedFd>> {
-        self.bound.lock().iter().map(Bound::socket).collect()
+        let bound = self.bound.lock();
+        let ours = bound.iter().filter(|one| !one.is_held());
+        ours.map(Bound::socket).collect()
     }
 
     /// Connections now: from agents, and from everybody else.
@@ -183,7 +192,7 @@ where
         (taken(&self.agents_places), taken(&self.places))
     }
 
-    /// Stops accepting. Then [`Self::finish`].
+    /// Stops accepting; who connects to a socket that is held waits there. Then [`Self::finish`].
     pub fn close(&self) {
         self.bound.lock().clear();
     }
@@ -332,9 +341,10 @@ where
         tls: Option<Arc<Certificate>>,
     ) -> Result<Bound, BindError> {
         let inherited = self.inherited.lock().remove(&address);
-        let mut bound = match inherited {
-            Some(socket) => listener::adopt(socket, address, kind)?,
-            None => listener::bind(address, kind)?,
+        let mut bound = match (self.held.get(&address), inherited) {
+            (Some(socket), _) => listener::held(socket, address, kind)?,
+            (None, Some(socket)) => listener::adopt(socket, address, kind)?,
+            (None, None) => listener::bind(address, kind)?,
         };
         bound.tls = tls.is_some();
         let places = match kind {
@@ -366,6 +376,11 @@ where
         tokio::spawn(accepting);
         Ok(bound)
     }
+}
+
+fn by_address(sockets: Vec<std::net::TcpListener>) -> BTreeMap<SocketAddr, std::net::TcpListener> {
+    let addressed = |socket: std::net::TcpListener| Some((socket.local_addr().ok()?, socket));
+    sockets.into_iter().filter_map(addressed).collect()
 }
 
 /// Whether one of them listens in clear text on every address of this machine, beside which none fits on the same port.

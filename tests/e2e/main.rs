@@ -10,6 +10,7 @@
     missing_docs
 )]
 
+mod activation;
 mod adversity;
 mod chaos;
 mod engine;

@@ -1,6 +1,8 @@
 //! A server of the test's own, and the world it lives in.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +31,12 @@ pub struct Server {
     flags: Vec<String>,
     /// An engine other than the machine's.
     engine: Option<Arc<Engine>>,
+    /// Sockets that are passed to its process, and their names.
+    pub given: Vec<(&'static str, TcpListener)>,
 }
+
+/// Starts a program with its standard input, and its output if there are two, as sockets that listen.
+const ACTIVATE: &str = r#"exec 3<&0; [ "$LISTEN_FDS" = 1 ] || exec 4<&1; export LISTEN_PID=$$; exec "$@" </dev/null >&2"#;
 
 /// Between two looks at a value that is waited for.
 pub fn pause() {
@@ -85,12 +92,27 @@ impl Server {
         Self::begun(&[], Some(Arc::clone(engine)), |_| {})
     }
 
+    /// One that gets its sockets, the first of them for clear text, from who starts it.
+    pub fn activated(flags: &[&str], given: Vec<(&'static str, TcpListener)>) -> Self {
+        let mut server = Self::unborn(flags, None);
+        server.port = given[0].1.local_addr().unwrap().port();
+        server.given = given;
+        server
+    }
+
     /// Builds what tests need, once.
     pub fn images() {
         images();
     }
 
     fn begun(flags: &[&str], engine: Option<Arc<Engine>>, prepare: impl FnOnce(&str)) -> Self {
+        let mut server = Self::unborn(flags, engine);
+        prepare(&server.network);
+        server.launch();
+        server
+    }
+
+    fn unborn(flags: &[&str], engine: Option<Arc<Engine>>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         images();
         let data = tempfile::Builder::new()
@@ -98,17 +120,15 @@ impl Server {
             .tempdir()
             .unwrap();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut server = Self {
+        Self {
             child: None,
             data,
             port: free_port(),
             network: format!("agentainer-e2e-{}-{number}", std::process::id()),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             engine,
-        };
-        prepare(&server.network);
-        server.launch();
-        server
+            given: Vec::new(),
+        }
     }
 
     /// Starts a second server on the store, the network and the engine of this one, with a data folder and a port of its own.
@@ -127,6 +147,7 @@ impl Server {
             network: self.network.clone(),
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             engine: self.engine.clone(),
+            given: Vec::new(),
         };
         server.launch();
         server
@@ -142,13 +163,13 @@ impl Server {
 
     /// Starts the server's process, and waits for nothing.
     pub fn begin(&mut self) {
-        self.child = Some(self.spawn(&[]));
+        self.child = Some(self.spawn(&self.given, &[]));
     }
 
     /// Starts a process that takes over from this server's, with more flags.
     pub fn succeed(&self, flags: &[&str]) -> Child {
         let all: Vec<&str> = ["--takeover"].iter().chain(flags).copied().collect();
-        self.spawn(&all)
+        self.spawn(&[], &all)
     }
 
     /// Takes over with a new process; answers the old one once the new one has the data folder.
@@ -167,13 +188,32 @@ impl Server {
         text.trim().parse().ok()
     }
 
-    fn spawn(&self, flags: &[&str]) -> Child {
+    fn spawn(&self, given: &[(&str, TcpListener)], flags: &[&str]) -> Child {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.data.path().join("server.log"))
             .unwrap();
-        Command::new(BINARY)
+        let names: Vec<&str> = given.iter().map(|(name, _)| *name).collect();
+        let mut command = match names.as_slice() {
+            [] => Command::new(BINARY),
+            _ => Command::new("sh"),
+        };
+        if !names.is_empty() {
+            command
+                .args(["-c", ACTIVATE, "sh", BINARY])
+                .env("LISTEN_FDS", names.len().to_string())
+                .env("LISTEN_FDNAMES", names.join(":"));
+        }
+        let mut passed = given.iter().map(|(_, socket)| socket.try_clone().unwrap());
+        let mut passed = || {
+            passed
+                .next()
+                .map(|socket| Stdio::from(OwnedFd::from(socket)))
+        };
+        let (input, output) = (passed(), passed());
+        assert!(passed().is_none(), "two at most");
+        command
             .arg("serve")
             .args(["--data-dir", &self.data_dir().to_string_lossy()])
             .args(["--port", &self.port.to_string()])
@@ -186,8 +226,8 @@ impl Server {
                     .map(|engine| ("DOCKER_HOST", engine.host())),
             )
             .env("AGENTAINER_LOG", "info,agentainer=debug")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
+            .stdin(input.unwrap_or_else(Stdio::null))
+            .stdout(output.unwrap_or_else(|| log.try_clone().unwrap().into()))
             .stderr(log)
             .spawn()
             .unwrap()
@@ -211,6 +251,11 @@ impl Server {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Waits for the end of a process that ends by itself.
+    pub fn ended(&mut self) -> std::process::ExitStatus {
+        self.child.take().unwrap().wait().unwrap()
     }
 
     /// SIGTERM and its end.
