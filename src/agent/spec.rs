@@ -490,7 +490,7 @@ pub struct Proxy {
     /// Requests at once; 0: no limit.
     #[serde(skip_serializing_if = "unset")]
     pub max_in_flight: Option<u32>,
-    /// What happens to the agent's request when the client goes; default cancel.
+    /// What happens to the agent's request when the client goes; default cancel, but for a stream whose events are kept.
     #[serde(skip_serializing_if = "unset")]
     pub on_disconnect: Option<OnDisconnect>,
 }

@@ -58,14 +58,18 @@ pub(super) async fn get(
     }
     let behind = match last {
         None => Place::default(),
-        Some(last) => ended
-            .map(|(place, _)| place)
-            .or_else(|| Place::read(last))
-            .ok_or_else(|| {
+        Some(last) => {
+            let ours = ended.map(|(place, _)| place).or_else(|| Place::read(last));
+            let place = match ours.filter(|place| place.run <= record.standing.token) {
+                Some(place) => Some(place),
+                None => agents_own(call.api.events.as_deref(), &record.id, last).await?,
+            };
+            place.ok_or_else(|| {
                 Refusal::bad(
                     "Last-Event-ID is none that this stream gave; leave it out to begin anew",
                 )
-            })?,
+            })?
+        }
     };
     let reader = Reader {
         told: news.listen(),
@@ -85,6 +89,28 @@ pub(super) async fn get(
 
 /// Some servers in front of us hold back what is small.
 const NO_BUFFER: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// The place of the first event that has this id of its agent's: whoever read the agent's answer itself knows no other.
+async fn agents_own(
+    events: Option<&dyn EventJournal>,
+    id: &RecordId,
+    own: &[u8],
+) -> crate::journal::Result<Option<Place>> {
+    let Some(events) = events else {
+        return Ok(None);
+    };
+    let mut behind = Place::default();
+    loop {
+        let page = events.events(id, behind, PAGE).await?;
+        if let Some(event) = page.events.iter().find(|event| event.id == own) {
+            return Ok(Some(event.place));
+        }
+        match page.events.last() {
+            Some(last) => behind = last.place,
+            None => return Ok(None),
+        }
+    }
+}
 
 /// One client's way through a run's events.
 struct Reader {

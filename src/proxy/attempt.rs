@@ -72,10 +72,9 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
     let Some(mut request) = request(claimed) else {
         return Ended::without(Outcome::Unsent, "its target cannot be read");
     };
-    if persistence(route).resumable {
-        // Events that are packed cannot be told apart.
-        let plain = HeaderValue::from_static("identity");
-        request.headers_mut().insert(ACCEPT_ENCODING, plain);
+    let resumable = persistence(route).resumable;
+    if resumable {
+        plain(request.headers_mut());
     }
     let (wish, stick) = wish(route, request.headers_mut(), record.head.repeatable);
     if route.proxy.protocol == Some(Protocol::H2c)
@@ -93,7 +92,10 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
                 stick.tell(&mut parts.headers, lease.endpoint());
             }
             let status = parts.status.as_u16();
-            let recorder = Recorder::of(proxy.keeping.as_ref(), route, claimed.claim(), &parts);
+            let keeping = proxy.keeping.as_ref().filter(|_| resumable);
+            let recorder = keeping.and_then(|keeping| {
+                Recorder::of(keeping, claimed.claim(), parts.status, &parts.headers)
+            });
             let mut body = proxy.room.beginning(KEPT);
             let all_of_it = ProxyBody::agent(incoming, limits, lease);
             let ended = read(all_of_it, recorder, &mut body).await;
@@ -174,6 +176,11 @@ pub(super) fn mark(headers: &mut HeaderMap, id: &RecordId, attempt: u32) {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(ATTEMPT, HeaderValue::from(attempt));
+}
+
+/// Asks for an answer that is not packed: events that are cannot be told apart.
+pub(super) fn plain(headers: &mut HeaderMap) {
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
 /// Reads an answer's body to its end, and whether it came to that.

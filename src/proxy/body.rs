@@ -330,6 +330,9 @@ impl Body for ProxyBody {
             this.live = None;
             return Poll::Ready(Some(Err(BodyError::Cancelled)));
         }
+        if let Some(live) = &mut this.live {
+            std::task::ready!(live.poll_room(cx));
+        }
         let polled = match &mut this.inner {
             Inner::Ours(full) => Pin::new(full)
                 .poll_frame(cx)

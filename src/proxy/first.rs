@@ -15,6 +15,7 @@ use super::keyed::Keyed;
 use super::live::{Live, Whose};
 use super::manner::Manner;
 use super::refusal::Refusal;
+use crate::agent::spec::OnDisconnect;
 use crate::endpoints::Route;
 use crate::journal::Begin;
 use crate::journal::policy::Outcome;
@@ -72,12 +73,17 @@ impl Proxy {
             agent: agent.to_owned(),
             called: manner.callback.is_some(),
             terms: terms(&entry.draft.head, &persistence),
+            resumable: persistence.resumable,
+            goes_on: route.proxy.on_disconnect != Some(OnDisconnect::Cancel),
         };
         let (parts, ()) = head.into_parts();
         let mut request = Request::from_parts(parts, body.into_body());
         match self.enter(keeping, entry).await {
             Ok(Entered::Kept(kept)) => {
                 attempt::mark(request.headers_mut(), &kept.id, 1);
+                if persistence.resumable {
+                    attempt::plain(request.headers_mut());
+                }
                 let live = self.live(keeping, whose, kept);
                 Ok(First::Written(request, live))
             }

@@ -344,7 +344,7 @@ impl Doubt {
 impl Drop for Doubt {
     fn drop(&mut self) {
         if let Some((keeping, runs, claim)) = self.0.take() {
-            runs.spawn(async move {
+            runs.spawn_last(async move {
                 let settlement = Settlement {
                     verdict: Verdict::Settle(State::Cancelled),
                     reason: "it was not forwarded under this id: its client went, or the journal was too slow to take it".to_owned(),

@@ -1,7 +1,8 @@
 //! A request that is written to the journal before it is forwarded, while its client waits for the answer as usual.
 //!
 //! Its record begins as claimed by this server. A task of its own keeps the claim, and tells the journal what came of it, so that
-//! neither the answer nor its end waits for that. What passes of the answer is copied, as far as it is kept.
+//! neither the answer nor its end waits for that. What passes of the answer is copied, as far as it is kept; with
+//! `persistence.resumable` its events are kept while they pass, and its client is told where it may come back for them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -18,7 +20,10 @@ use super::Proxy;
 use super::attempt::{KEPT, REQUEST_ID};
 use super::capture::Beginning;
 use super::claim::{LEASE, held};
-use super::keep::{Keeping, Kept};
+use super::keep::{Keeping, Kept, private};
+use super::recorder::Recorder;
+use super::recording::Recording;
+use super::runs::Runs;
 use crate::agent::Uid;
 use crate::journal::policy::{Outcome, Terms, Verdict, judge};
 use crate::journal::{Answer, AnswerHead, Begin, Claim, Field, Record, Settlement, State};
@@ -34,11 +39,17 @@ pub(super) struct Whose {
     /// Whether somebody wants to be told how it ended.
     pub(super) called: bool,
     pub(super) terms: Terms,
+    /// Whether the events of its answer are kept.
+    pub(super) resumable: bool,
+    /// Whether it then goes on without its client, who may come back.
+    pub(super) goes_on: bool,
 }
 
 /// What is told to who keeps the claim.
 struct Told {
     settlement: Settlement,
+    /// Ends when all of its events are kept: none is once it is settled.
+    recorded: Option<oneshot::Receiver<()>>,
     /// Dropped once the journal heard it.
     _heard: oneshot::Sender<()>,
 }
@@ -52,6 +63,10 @@ pub(super) struct Live {
     /// The answer so far.
     head: Option<AnswerHead>,
     body: Beginning,
+    /// With what the events of its answer are kept, if it is one of events.
+    records: Option<(Keeping, Runs)>,
+    recording: Option<Recording>,
+    goes_on: bool,
     /// Ends when it is cancelled.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Whether this server is ending.
@@ -82,13 +97,18 @@ impl Proxy {
             tell: Some(tell),
             head: None,
             body: self.room.beginning(KEPT),
+            records: whose
+                .resumable
+                .then(|| (keeping.clone(), self.runs.clone())),
+            recording: None,
+            goes_on: whose.goes_on,
             cut: Box::pin(cut.clone().cancelled_owned()),
             leaving: Arc::clone(&self.leaving),
             kept,
         };
         let ours = self.claims.ours(&live.kept.id);
         let watch = watch(keeping.clone(), whose, claim(&live.kept), told, cut);
-        self.runs.spawn(async move {
+        self.runs.spawn_last(async move {
             watch.await;
             drop(ours);
         });
@@ -105,6 +125,16 @@ async fn watch(
     cut: CancellationToken,
 ) {
     let Whose { uid, agent, .. } = &whose;
+    let told = async {
+        let mut told = told.await;
+        if let Ok(Told { recorded, .. }) = &mut told
+            && let Some(recorded) = recorded.take()
+        {
+            // It is dropped, never sent.
+            let _ = recorded.await;
+        }
+        told
+    };
     let Some(told) = held(&keeping, &claim, told).await else {
         let record = keeping.journal.get(&claim.id).await;
         let cancelled = |record: &Record| record.standing.state == State::Cancelled;
@@ -118,7 +148,10 @@ async fn watch(
         return;
     };
     // It says how it ended before it goes.
-    let Ok(Told { settlement, _heard }) = told else {
+    let Ok(Told {
+        settlement, _heard, ..
+    }) = told
+    else {
         return;
     };
     let verdict = settlement.verdict;
@@ -148,17 +181,40 @@ impl Live {
             fields: fields.collect(),
             whole: false,
         });
+        if let Some((keeping, runs)) = self.records.take() {
+            let recorder = Recorder::of(&keeping, claim(&self.kept), status, headers);
+            self.recording = recorder.map(|recorder| Recording::begin(recorder, &runs));
+        }
     }
 
-    /// Tells its client, for logs, which record it is.
+    /// Tells its client, for logs, which record it is; and where its events are, if they are kept.
     pub(super) fn mark(&self, headers: &mut HeaderMap) {
         if let Ok(id) = HeaderValue::from_str(self.kept.id.as_str()) {
             headers.insert(REQUEST_ID, id);
         }
+        // One of the agent's own means something else.
+        if self.recording.is_some() && !headers.contains_key(LOCATION) {
+            headers.insert(LOCATION, self.kept.location.clone());
+            private(headers);
+        }
     }
 
-    /// A piece of its answer passes.
+    /// Whether its answer is read to its end when its client goes, since that may come back.
+    pub(super) fn goes_on(&self) -> bool {
+        self.goes_on && self.recording.is_some()
+    }
+
+    /// Ready once the next piece of its answer may pass.
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let recording = self.recording.as_mut();
+        recording.map_or(Poll::Ready(()), |recording| recording.poll_room(cx))
+    }
+
+    /// A piece of its answer passes, for which there was room.
     pub(super) fn passes(&mut self, piece: &Bytes) {
+        if let Some(recording) = &mut self.recording {
+            recording.take(piece.clone());
+        }
         self.body.add(piece);
     }
 
@@ -228,6 +284,7 @@ impl Live {
         };
         let told = Told {
             settlement,
+            recorded: self.recording.take().map(Recording::end),
             _heard: heard,
         };
         tell.send(told).ok().map(|()| hears)

@@ -41,6 +41,7 @@ mod pick;
 mod pool;
 mod prefer;
 mod recorder;
+mod recording;
 mod refusal;
 mod repeated;
 mod request;
@@ -420,8 +421,8 @@ impl Proxy {
         };
         if tokio::time::timeout(within, ended()).await.is_err() {
             self.tunnels.cut();
-            self.runs.cut();
-            ended().await;
+            self.runs.cut().await;
+            self.tunnels.ended().await;
         }
     }
 }

@@ -78,6 +78,8 @@ impl Proxy {
             account.answered(lease.endpoint(), lease.waited(), response.headers_mut());
         }
         if !switches {
+            let stays = live.as_ref().is_some_and(|live| live.goes_on());
+            let runs = runs.or_else(|| stays.then(|| self.runs.clone()));
             return Ok(response.map(|incoming| {
                 let body = match runs {
                     Some(runs) => ProxyBody::lasting(incoming, limits, lease, runs),

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::response::Parts;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-use super::keep::{Keeping, persistence};
-use crate::endpoints::Route;
+use super::keep::Keeping;
 use crate::event_stream::{Event, Parser};
 use crate::journal::{Addition, Claim, EventJournal, News};
 
@@ -32,19 +31,17 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Of a run whose answer begins so, if its events are to be kept.
+    /// Of a run whose answer begins so, if it is one of events.
     pub(super) fn of(
-        keeping: Option<&Keeping>,
-        route: &Route,
+        keeping: &Keeping,
         claim: Claim,
-        answer: &Parts,
+        status: StatusCode,
+        headers: &HeaderMap,
     ) -> Option<Self> {
-        let keeping = keeping.filter(|_| persistence(route).resumable)?;
-        let media = answer.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let media = headers.get(CONTENT_TYPE)?.to_str().ok()?;
         let media = media.split(';').next().unwrap_or(media).trim();
-        let plain = !answer.headers.contains_key(CONTENT_ENCODING);
-        if !(media.eq_ignore_ascii_case("text/event-stream") && answer.status.is_success() && plain)
-        {
+        let plain = !headers.contains_key(CONTENT_ENCODING);
+        if !(media.eq_ignore_ascii_case("text/event-stream") && status.is_success() && plain) {
             return None;
         }
         Some(Self {

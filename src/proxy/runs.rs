@@ -4,6 +4,7 @@
 //! thrown away, within the time-outs that hold anyway; it counts as in flight for as long.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,9 @@ use tokio_util::task::TaskTracker;
 
 use super::patience::Limits;
 use super::sent::Sent;
+
+/// How long whoever tells the journal how an exchange ended has for it, when all are cut.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// All such exchanges of one proxy.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +24,8 @@ pub(super) struct Runs(Arc<Inner>);
 struct Inner {
     open: TaskTracker,
     cut: CancellationToken,
+    /// Cuts those who have the last word.
+    silence: CancellationToken,
 }
 
 impl Runs {
@@ -41,7 +47,15 @@ impl Runs {
 
     /// Does this as one of them.
     pub(super) fn spawn(&self, run: impl Future<Output = ()> + Send + 'static) {
-        let cut = self.0.cut.clone();
+        self.spawn_until(self.0.cut.clone(), run);
+    }
+
+    /// The same for what tells how another one ended: it is cut after that, a little later.
+    pub(super) fn spawn_last(&self, run: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_until(self.0.silence.clone(), run);
+    }
+
+    fn spawn_until(&self, cut: CancellationToken, run: impl Future<Output = ()> + Send + 'static) {
         self.0.open.spawn(async move {
             tokio::select! {
                 biased;
@@ -58,7 +72,14 @@ impl Runs {
     }
 
     /// Ends them now.
-    pub(super) fn cut(&self) {
+    pub(super) async fn cut(&self) {
         self.0.cut.cancel();
+        if tokio::time::timeout(LAST_WORDS, self.ended())
+            .await
+            .is_err()
+        {
+            self.0.silence.cancel();
+            self.ended().await;
+        }
     }
 }

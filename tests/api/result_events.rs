@@ -340,7 +340,7 @@ async fn what_is_lost_is_a_gap_and_a_run_anew_says_so() {
 #[tokio::test]
 async fn what_a_client_makes_up_is_refused_and_a_replayed_run_goes_on_behind_its_end() {
     let streamed = Streamed::new().await;
-    for wrong in ["x", "1", "1-x", "own"] {
+    for wrong in ["x", "1", "1-x", "own", "1764537600000-5"] {
         let answer = streamed.ask(0, Some(wrong)).await;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{wrong}");
     }
@@ -372,4 +372,45 @@ async fn what_a_client_makes_up_is_refused_and_a_replayed_run_goes_on_behind_its
     );
     let place = Place { run: 2, number: 1 };
     assert_eq!(client.got[2].2, place.end(2));
+}
+
+#[tokio::test]
+async fn law_2_whoever_read_the_answer_itself_goes_on_from_the_agents_own_id() {
+    let streamed = Streamed::new().await;
+    let claim = streamed.claim().await;
+    for number in 1..=200 {
+        streamed
+            .event(&claim, number, Some(&number.to_string()))
+            .await;
+    }
+    // One that looks like ours, as Redis makes them.
+    let own = Addition {
+        events: vec![(
+            201,
+            Bytes::from_static(b"event: n\ndata: 201\n"),
+            Bytes::from_static(b"1764537600000-5"),
+        )],
+        last: 201,
+        most: 1 << 20,
+    };
+    assert!(streamed.journal.append(&claim, &own).await.unwrap());
+    streamed.event(&claim, 202, Some("202")).await;
+    streamed
+        .settle(&claim, Verdict::Settle(State::Completed))
+        .await;
+    for (last, next) in [
+        ("own:1", 2),
+        ("own:200", 201),
+        ("1764537600000-5", 202),
+        // Or by counting.
+        ("1-3", 4),
+    ] {
+        let mut client = Client {
+            last: Some(last.to_owned()),
+            got: Vec::new(),
+        };
+        assert!(streamed.read(1, &mut client, usize::MAX).await);
+        assert_eq!(client.got[0].1, next.to_string(), "behind {last}");
+        assert_eq!(client.got.len(), 203 - next + 1);
+    }
 }

@@ -285,3 +285,38 @@ async fn cancelling_it_cuts_it_off() {
     let record = &kept.records().await[0];
     assert_eq!(record.reason, "a test");
 }
+
+#[tokio::test]
+async fn a_server_that_waits_no_longer_says_what_became_of_what_it_cut_off() {
+    // Its answer had begun.
+    let mut kept = Kept::new();
+    let (agent, go) = streaming().await;
+    up(&kept, &agent);
+    let mut response = kept.rig.begin(post("/agent/users/run")).await;
+    let id = id_of(response.headers());
+    go.notify_one();
+    bounded(response.body_mut().frame()).await.unwrap().unwrap();
+    kept.end().await;
+    let record = kept.journal.get(&id).await.unwrap().unwrap();
+    assert_eq!(record.standing.state, State::Completed, "{record:?}");
+    assert!(record.reason.contains("broke off"), "{record:?}");
+    assert!(!record.answer.unwrap().whole);
+
+    // It had not.
+    for (method, state) in [("POST", State::Unknown), ("PUT", State::Retrying)] {
+        let mut kept = Kept::new();
+        let never = http(|_| std::future::pending::<Response<Full<Bytes>>>()).await;
+        up(&kept, &never);
+        let mut client = kept.rig.raw().await;
+        client
+            .send(format!(
+                "{method} /agent/users/ HTTP/1.1\r\nhost: b\r\ncontent-length: 1\r\n\r\nx"
+            ))
+            .await;
+        until(|| never.requests() == 1).await;
+        kept.end().await;
+        let record = &kept.records().await[0];
+        assert_eq!(record.standing.state, state, "{record:?}");
+        assert!(record.reason.contains("the server ended"), "{record:?}");
+    }
+}

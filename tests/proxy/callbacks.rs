@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use agentainer::agent::spec::Persistence;
+use agentainer::agent::spec::{Persistence, PersistenceMode};
 use agentainer::callback::{CallError, Caller, Resolve, Rules, Target, resolver};
 use agentainer::journal::{Callback, CallbackState, Record, RequestJournal as _};
 use agentainer::proxy::Calling;
@@ -321,6 +321,52 @@ async fn whoever_asked_for_it_is_told_how_a_kept_request_ended_and_the_agent_kno
     assert_eq!(answer.status, 201);
     assert!(!got.lock()[1].0.headers.contains_key("x-callback-url"));
     assert_eq!(called.receiver.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_written_first_and_answered_at_once_is_told_too() {
+    let called = Called::new().await;
+    called.calls();
+    let publish = |address| {
+        called
+            .kept
+            .rig
+            .publish("users", &[("c", address)], |publication| {
+                let persistence = publication.persistence.insert(Persistence::default());
+                to_localhost(persistence);
+                persistence.mode = PersistenceMode::Always;
+            });
+    };
+    let ends = async |number: usize| {
+        bounded(async {
+            while called.receiver.calls().len() <= number {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        called.receiver.calls()[number].verified("key of users")
+    };
+    let (agent, got) = remembering(201).await;
+    publish(agent.address);
+    let answer = called.post("/hook").await;
+    assert_eq!(answer.status, 201, "its client is answered as usual");
+    let told = ends(0).await;
+    let id = answer.header("x-agentainer-request-id").unwrap();
+    assert_eq!(
+        (&told["id"], &told["status"]),
+        (&id.into(), &"completed".into())
+    );
+    assert_eq!(told["answer"]["body"], "done");
+    assert!(!got.lock()[0].0.headers.contains_key("x-callback-url"));
+    let (failing, _) = remembering(500).await;
+    publish(failing.address);
+    assert_eq!(called.post("/hook").await.status, 500);
+    assert_eq!(ends(1).await["status"], "failed");
+    publish(closing().await.address);
+    assert_eq!(called.post("/hook").await.status, 502);
+    assert_eq!(ends(2).await["status"], "unknown");
+    called.kept.settle_all().await;
+    assert_eq!(called.receiver.calls().len(), 3);
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ pub struct Kept {
     pub journal: Arc<RedisJournal>,
     pub news: Arc<News>,
     shutdown: CancellationToken,
+    delivers: tokio::task::JoinHandle<()>,
     pub redis: RedisChild,
 }
 
@@ -69,14 +70,23 @@ impl Kept {
         let rig = Rig::built(hold, Limits::default(), |proxy| proxy.keeping(keeping));
         let shutdown = CancellationToken::new();
         let ended: Arc<Ended> = Arc::new(move |uids| Box::pin(std::future::ready(dead(uids))));
-        tokio::spawn(Arc::clone(&rig.proxy).deliver(ended, shutdown.clone()));
+        let delivers = tokio::spawn(Arc::clone(&rig.proxy).deliver(ended, shutdown.clone()));
         Self {
             rig,
             journal,
             news,
             shutdown,
+            delivers,
             redis,
         }
+    }
+
+    /// The server ends, and waits for nothing that is in flight.
+    pub async fn end(&mut self) {
+        self.shutdown.cancel();
+        bounded(&mut self.delivers).await.unwrap();
+        self.rig.front.shutdown(Duration::ZERO).await;
+        bounded(self.rig.proxy.drain(Duration::ZERO)).await;
     }
 
     /// The agent is there and nothing of it is.
@@ -169,7 +179,7 @@ impl Kept {
 }
 
 /// The id within the address that was given.
-fn id(answer: &Whole) -> RecordId {
+pub fn id(answer: &Whole) -> RecordId {
     let location = answer.header("location").expect("an address");
     let below = location
         .strip_prefix("http://box:8081/results/")

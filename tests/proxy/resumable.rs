@@ -2,16 +2,24 @@
 
 use std::sync::Arc;
 
-use agentainer::agent::spec::Persistence;
+use agentainer::agent::spec::{OnDisconnect, Persistence, PersistenceMode};
 use agentainer::event_stream::Place;
-use agentainer::journal::{EventJournal as _, EventPage, RecordId, RequestJournal as _, State};
+use agentainer::journal::policy::Verdict;
+use agentainer::journal::{
+    EventJournal as _, EventPage, Record, RecordId, RequestJournal as _, Settlement, State,
+    claim_of,
+};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 
 use crate::agents::{Agent, raw};
-use crate::kept::{Kept, accepted};
-use crate::rig::{bounded, read_until};
+use crate::kept::{self, Kept, accepted};
+use crate::rig::{PATIENCE, Whole, bounded, read_until};
 
 const ASYNC: [(&str, &str); 2] = [("prefer", "respond-async"), ("accept-encoding", "gzip")];
 
@@ -177,4 +185,169 @@ async fn events_are_kept_only_where_that_is_wanted_and_of_a_stream_of_events() {
         assert_eq!(page(&kept, &id).await, EventPage::default(), "{media}");
         assert_eq!(asked.lock().contains("accept-encoding: gzip"), !wanted);
     }
+}
+
+/// The same agent, whose requests are written first and answered at once.
+fn at_once(kept: &Kept, agent: &Agent, policy: Option<OnDisconnect>) {
+    kept.rig
+        .publish("users", &[("c", agent.address)], |publication| {
+            publication.proxy.on_disconnect = policy;
+            publication.persistence = Some(Persistence {
+                resumable: true,
+                mode: PersistenceMode::Always,
+                ..Persistence::default()
+            });
+        });
+}
+
+/// A run whose events pass to its client and are kept.
+struct Run {
+    kept: Kept,
+    go: Arc<Semaphore>,
+    asked: Arc<Mutex<String>>,
+    id: RecordId,
+}
+
+impl Run {
+    /// Its first piece is there.
+    async fn begin(pieces: &[&str], policy: Option<OnDisconnect>) -> (Self, Response<Incoming>) {
+        let kept = Kept::new();
+        let go = Arc::new(Semaphore::new(1));
+        let pieces = pieces.iter().map(|piece| piece.as_bytes().to_vec());
+        let (agent, asked) =
+            streaming("text/event-stream", pieces.collect(), Arc::clone(&go)).await;
+        at_once(&kept, &agent, policy);
+        let request = Request::post("/agent/users/run")
+            .header("host", "box:8081")
+            .header("accept-encoding", "gzip")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let response = kept.rig.begin(request).await;
+        let head = Whole {
+            status: response.status(),
+            headers: response.headers().clone(),
+            text: String::new(),
+            trailers: None,
+        };
+        assert_eq!(head.status, 200);
+        let id = kept::id(&head);
+        assert_eq!(head.header("x-agentainer-request-id"), Some(id.as_str()));
+        let run = Self {
+            kept,
+            go,
+            asked,
+            id,
+        };
+        run.keeps(1).await;
+        (run, response)
+    }
+
+    /// Waits for so many events to be kept.
+    async fn keeps(&self, count: usize) {
+        bounded(async {
+            while page(&self.kept, &self.id).await.events.len() < count {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    async fn record(&self) -> Record {
+        self.kept.journal.get(&self.id).await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_events_of_an_answer_are_kept_as_they_pass_and_its_client_is_told_where() {
+    let first = ": hi\n\nid: 7\ndata: a\r\n\r\n";
+    let (run, mut response) = Run::begin(&[first, "data: b\n\ndata"], None).await;
+    let frame = bounded(response.body_mut().frame()).await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), first, "as it was made");
+    assert!(run.record().await.live, "while it runs");
+    run.go.add_permits(2);
+    let rest = bounded(response.into_body().collect()).await.unwrap();
+    assert_eq!(rest.to_bytes(), "data: b\n\ndata");
+    let record = run.kept.ends(&run.id).await;
+    assert_eq!(record.standing.state, State::Completed, "{record:?}");
+    let all = [
+        (1, "data: a\n".to_owned(), "7".to_owned()),
+        (2, "data: b\n".to_owned(), "7".to_owned()),
+    ];
+    let told = told(&page(&run.kept, &run.id).await);
+    assert_eq!(told, all, "once it is settled they are all there");
+    let fields = &record.answer.unwrap().fields;
+    assert!(
+        fields.iter().all(|field| field.0 != "location"),
+        "the address is no part of what is kept: {fields:?}"
+    );
+    let asked = run.asked.lock().to_lowercase();
+    assert!(asked.contains("accept-encoding: identity\r\n"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_may_come_back_unless_the_spec_says_otherwise() {
+    for (policy, state) in [
+        (None, State::Completed),
+        (Some(OnDisconnect::Continue), State::Completed),
+        (Some(OnDisconnect::Cancel), State::Cancelled),
+    ] {
+        let (run, response) = Run::begin(&["data: a\n\n", "data: b\n\n"], policy).await;
+        drop(response);
+        if state == State::Completed {
+            run.go.add_permits(1);
+            run.keeps(2).await;
+            run.go.add_permits(1);
+        }
+        let record = run.kept.ends(&run.id).await;
+        assert_eq!(record.standing.state, state, "{record:?}");
+        run.kept.rig.until_in_flight("c", 0).await;
+    }
+}
+
+#[tokio::test]
+async fn what_goes_on_for_nobody_ends_when_it_is_cancelled() {
+    let (run, response) = Run::begin(&["data: a\n\n", "data: b\n\n"], None).await;
+    drop(response);
+    run.kept.journal.cancel(&run.id, "a test").await.unwrap();
+    run.kept.rig.until_in_flight("c", 0).await;
+}
+
+#[tokio::test]
+async fn a_run_that_lost_its_claim_goes_on_for_its_client_and_changes_no_record() {
+    let (run, response) = Run::begin(&["data: a\n\n", "data: b\n\n"], None).await;
+    // As another server does that takes this one for dead.
+    let settlement = Settlement {
+        verdict: Verdict::Settle(State::Unknown),
+        reason: "another one's".to_owned(),
+        answer: None,
+    };
+    let claim = claim_of(&run.record().await);
+    assert!(run.kept.journal.settle(&claim, settlement).await.unwrap());
+    run.go.add_permits(2);
+    let all = bounded(response.into_body().collect()).await.unwrap();
+    assert_eq!(all.to_bytes(), "data: a\n\ndata: b\n\n");
+    run.kept.rig.until_in_flight("c", 0).await;
+    // All that was to be told is.
+    bounded(run.kept.rig.proxy.drain(PATIENCE)).await;
+    let record = run.record().await;
+    assert_eq!(
+        (record.standing.state, record.reason.as_str()),
+        (State::Unknown, "another one's")
+    );
+    assert_eq!(page(&run.kept, &run.id).await.events.len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_of_events_has_no_address() {
+    let kept = Kept::new();
+    let go = Arc::new(Semaphore::new(2));
+    let (agent, _) = streaming("application/json", vec![b"{}".to_vec()], go).await;
+    at_once(&kept, &agent, None);
+    let answer = kept.post("/agent/users/run", &[], b"").await;
+    assert_eq!((answer.status.as_u16(), &answer.text[..]), (200, "{}"));
+    assert_eq!(answer.header("location"), None);
+    assert_eq!(answer.header("cache-control"), None);
+    kept.settle_all().await;
+    let id = kept.records().await[0].id.clone();
+    assert_eq!(page(&kept, &id).await, EventPage::default());
 }
