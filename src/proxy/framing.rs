@@ -31,6 +31,9 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Ambi
             "CONNECT opens a tunnel through a proxy of the other kind; an agent is reached by any other method",
         );
     }
+    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
+        return refuse(400, "the target '*' is for OPTIONS (RFC 9112 §3.2.4)");
+    }
     match (request.uri().scheme_str(), request.uri().authority()) {
         (Some(scheme), _) if !is_http(scheme) => {
             return refuse(

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::agents;
+use crate::frames::{self, Frames, Outcome};
 use crate::rig::{Rig, whole};
 
 fn rig() -> Rig {
@@ -72,6 +73,44 @@ async fn all_of_the_target_is_the_agents_byte_for_byte() {
     // The path works under any host but those.
     let answer = rig.ask(at("agents.example", "/agent/users/x")).await;
     assert!(answer.text.starts_with("GET /x HTTP/1.1\r\n"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn options_of_all_of_an_agent_are_its_own() {
+    let rig = rig();
+    rig.ready("users", &[("c", agents::mirror().await.address)]);
+    for (method, target, got) in [
+        ("OPTIONS", "*", "OPTIONS * HTTP/1.1"),
+        // Without a path it would mean the same (RFC 9112 §3.2.4), but `http` reads that as a slash.
+        (
+            "OPTIONS",
+            "http://users.agents.example",
+            "OPTIONS / HTTP/1.1",
+        ),
+        ("GET", "*", ""),
+    ] {
+        let mut raw = rig.raw().await;
+        raw.send(format!(
+            "{method} {target} HTTP/1.1\r\nHost: users.agents.example\r\nConnection: close\r\n\r\n"
+        ))
+        .await;
+        let all = raw.rest().await;
+        match got {
+            "" => assert!(all.starts_with("HTTP/1.1 400 "), "{target}: {all}"),
+            got => assert!(all.contains(&format!("{got}\r\n")), "{target}: {all}"),
+        }
+    }
+    // HTTP/2 has a path for it.
+    let mut client = Frames::connect(rig.address).await;
+    let mut star = frames::request("OPTIONS", "*");
+    star[2].1 = "users.agents.example".to_owned();
+    client.head(1, &star).await;
+    assert_eq!(client.outcome(1).await, Outcome::Status(200));
+    assert!(
+        client.body.starts_with("OPTIONS * HTTP/1.1\r\n"),
+        "{}",
+        client.body
+    );
 }
 
 #[tokio::test]

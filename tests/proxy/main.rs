@@ -18,6 +18,7 @@ mod callbacks;
 mod departed;
 mod durability;
 mod failures;
+mod frames;
 mod framing;
 mod front;
 mod h2c;
