@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use agentainer::agent::ResourceVersion;
 use agentainer::keys::Keys;
+use agentainer::redis_link::LinkError;
 use agentainer::store::redis::{RedisStore, RedisStoreOptions};
 use agentainer::store::{AgentStore, StoreClass, StoreError, Write};
 use agentainer::tokens::ServerKey;
@@ -168,7 +169,10 @@ async fn a_silent_redis_costs_no_more_than_the_deadline() {
     let store = RedisStore::new(&url, short).unwrap();
     let call = tokio::time::timeout(Duration::from_secs(5), store.list());
     let error = call.await.expect("within the deadline").unwrap_err();
-    assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+    assert!(
+        matches!(error, StoreError::Link(LinkError::Unreachable { .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -212,7 +216,7 @@ async fn the_token_key_is_read_from_a_redis_that_takes_no_writes() {
     let _: i64 = redis.run(&["HDEL", &options().keys.cluster(), "token-key"]);
     let refused = store.share_key(&second).await;
     assert!(
-        matches!(refused, Err(StoreError::Refused { .. })),
+        matches!(refused, Err(StoreError::Link(LinkError::Refused { .. }))),
         "{refused:?}"
     );
 }
@@ -260,7 +264,10 @@ async fn a_password_is_never_shown() {
     let error = store.ping().await.unwrap_err();
     let shown = format!("{error} {error:?} {store:?} {}", store.address());
     assert!(!shown.contains("secret"), "{shown}");
-    assert!(matches!(error, StoreError::Refused { .. }), "{shown}");
+    assert!(
+        matches!(error, StoreError::Link(LinkError::Refused { .. })),
+        "{shown}"
+    );
     let url = format!(
         "redis+unix://{}?pass=right-secret",
         redis.socket().display()
@@ -317,9 +324,11 @@ async fn a_lost_version_counter_does_not_turn_history_back() {
 #[tokio::test]
 async fn the_fake_fails_before_or_after_the_effect() {
     let store = FakeStore::default();
-    let away = || StoreError::Unreachable {
-        address: "fake".to_owned(),
-        source: "away".into(),
+    let away = || {
+        StoreError::Link(LinkError::Unreachable {
+            address: "fake".to_owned(),
+            source: "away".into(),
+        })
     };
     let mut calls = 0;
     store.on_call(move |call| {

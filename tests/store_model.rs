@@ -22,6 +22,7 @@ use agentainer::agent::{
     Agent, AgentStatus, EventKind, EventRecord, ResourceVersion, RevisionRecord, Uid,
 };
 use agentainer::keys::{FINALIZER, Keys};
+use agentainer::redis_link::LinkError;
 use agentainer::store::redis::{RedisStore, RedisStoreOptions};
 use agentainer::store::{AgentStore, Change, StoreError, Write};
 use contract::{agent, at, name, revision};
@@ -429,7 +430,7 @@ async fn a_bundle_that_redis_dies_in_is_there_as_a_whole_or_not_at_all() {
                         .collect();
                     match store.commit(&bundle).await {
                         Ok(_) => done += 1,
-                        Err(StoreError::Unreachable { .. }) => return done,
+                        Err(StoreError::Link(LinkError::Unreachable { .. })) => return done,
                         Err(error) => panic!("{error}"),
                     }
                 }

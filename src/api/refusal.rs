@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::names::AgentName;
 use crate::problem::{FieldProblem, Problem};
+use crate::redis_link::LinkError;
 use crate::runtime::RuntimeError;
 use crate::store::StoreError;
 
@@ -202,7 +203,7 @@ impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         let detail = error.to_string();
         match error {
-            StoreError::Unreachable { .. } | StoreError::Refused { .. } => {
+            StoreError::Link(LinkError::Unreachable { .. } | LinkError::Refused { .. }) => {
                 tracing::warn!(error = %Chain(&error), "the store refused a request's call");
                 Self::new(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -219,7 +220,9 @@ impl From<StoreError> for Refusal {
                 "That position is gone",
                 format!("{detail} (GET /agents) and watch from its resourceVersion"),
             ),
-            StoreError::Superseded | StoreError::Corrupt { .. } | StoreError::Address { .. } => {
+            StoreError::Superseded
+            | StoreError::Corrupt { .. }
+            | StoreError::Link(LinkError::Address { .. }) => {
                 tracing::error!(error = %Chain(&error), "the store's contents cannot be used");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

@@ -10,6 +10,7 @@ use crate::clock;
 use crate::proxy::Ended;
 use crate::reconcile::{Board, host_condition};
 use crate::recover::{Keeper, Recovery};
+use crate::redis_link::LinkError;
 use crate::store::{AgentStore, StoreError};
 use crate::tokens::ServerKey;
 
@@ -71,7 +72,7 @@ pub(super) async fn shared_key(
     ours: &ServerKey,
 ) -> Result<ServerKey, StoreError> {
     match store.share_key(ours).await {
-        Err(error @ StoreError::Refused { .. }) => {
+        Err(error @ StoreError::Link(LinkError::Refused { .. })) => {
             tracing::warn!(
                 %error,
                 "the control Redis holds no key for agents' tokens and takes none now: this server's own signs them; other servers \

@@ -1,7 +1,6 @@
 //! One client's connection: HTTP/1.1 or HTTP/2, told apart by its first bytes, in clear text or within TLS, and each request's way to the
 //! proxy or the router.
 
-use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +14,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt as _};
+use tower::ServiceExt as _;
 
 use super::asked::{Asked, REST};
 use super::door::{Broke, Door, service};
 use super::hosts::Hosts;
 use super::patience::Patience;
 use super::rate::Rates;
+use super::router::Router;
 use super::wire::Wire;
 use super::{Certificate, Connected, Limits};
 use crate::proxy::{self, Proxy, ProxyBody, Seldom, path};
@@ -114,17 +114,7 @@ enum Turn {
     Rest,
 }
 
-impl<R, B> Serve<R>
-where
-    R: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    R::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<R: Router> Serve<R> {
     /// Serves a connection after its handshake.
     pub(super) async fn encrypted(
         self: Arc<Self>,
@@ -297,7 +287,7 @@ where
         &self,
         mut request: Request<Incoming>,
         connected: Connected,
-    ) -> Response<Either<ProxyBody, B>> {
+    ) -> Response<Either<ProxyBody, R::Body>> {
         let agent = self.hosts.agent(&request);
         if let Some(rates) = &self.rates
             && let Err(wait) = rates.count(connected.peer, request.headers())

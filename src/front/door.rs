@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
@@ -13,11 +12,11 @@ use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::service::HttpService;
 use tokio_util::sync::CancellationToken;
-use tower::Service;
 
 use super::Connected;
 use super::asked::{Asked, Open};
 use super::connection::Serve;
+use super::router::Router;
 use crate::proxy::ProxyBody;
 
 /// What the requests of one connection share.
@@ -32,24 +31,14 @@ pub(super) struct Door<R> {
 pub(super) type Broke = Box<dyn std::error::Error + Send + Sync>;
 
 /// What hyper asks for answers.
-pub(super) fn service<R, B>(
+pub(super) fn service<R: Router>(
     door: &Arc<Door<R>>,
 ) -> impl HttpService<
     Incoming,
-    ResBody = Held<Either<ProxyBody, B>>,
+    ResBody = Held<Either<ProxyBody, R::Body>>,
     Error = Infallible,
     Future: Send + 'static,
-> + use<R, B>
-where
-    R: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    R::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+> + use<R> {
     let door = Arc::clone(door);
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let door = Arc::clone(&door);
@@ -84,23 +73,16 @@ impl<B: http_body::Body + Unpin> http_body::Body for Held<B> {
     }
 }
 
-impl<R, B> Door<R>
-where
-    R: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    R::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<R: Router> Door<R> {
     pub(super) fn abused(&self) -> Result<(), Broke> {
         tracing::debug!(peer = %self.connected.peer, "a client that takes back most of what it asks was cut off");
         Ok(())
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Held<Either<ProxyBody, B>>> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Response<Held<Either<ProxyBody, R::Body>>> {
         let open = self.asked.open();
         let is_http2 = request.version() == Version::HTTP_2;
         let asking = self.asked.begin(is_http2);

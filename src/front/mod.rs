@@ -11,31 +11,28 @@ mod hosts;
 mod listener;
 mod patience;
 mod rate;
+mod router;
 mod tls;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
 use ipnet::Ipv4Net;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
 use self::connection::{End, Serve};
 pub use self::hosts::Hosts;
 use self::listener::Bound;
 pub use self::listener::{BindError, ListenerKind};
 pub use self::rate::ClientRate;
+pub use self::router::Router;
 pub use self::tls::{Certificate, TlsError};
 use crate::proxy::Proxy;
 
@@ -110,17 +107,7 @@ pub struct Front<R> {
     held: BTreeMap<SocketAddr, std::net::TcpListener>,
 }
 
-impl<R, B> Front<R>
-where
-    R: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    R::Future: Send,
-    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<R: Router> Front<R> {
     /// A front end without a listener.
     pub fn new(proxy: Arc<Proxy>, router: R, limits: Limits) -> Self {
         let connections = limits.connections.min(Semaphore::MAX_PERMITS);

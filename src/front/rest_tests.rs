@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use http_body_util::Full;

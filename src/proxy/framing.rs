@@ -134,7 +134,7 @@ pub(super) fn check_answer(headers: &mut HeaderMap) -> Result<(), &'static str> 
 }
 
 /// In any case (RFC 3986 §3.1).
-fn is_http(scheme: &str) -> bool {
+pub(super) fn is_http(scheme: &str) -> bool {
     ["http", "https"]
         .iter()
         .any(|known| scheme.eq_ignore_ascii_case(known))

@@ -11,7 +11,7 @@ use http::header::{
 
 use http::uri::Authority;
 
-use super::hop;
+use super::{framing, hop};
 
 /// Fields that speak for the whole origin, which is not one agent's.
 static ORIGIN_WIDE: [HeaderName; 6] = [
@@ -110,9 +110,7 @@ fn relocated(value: &HeaderValue, source: &Source<'_>) -> Option<HeaderValue> {
     let text = value.to_str().ok()?;
     let (before, path) = match text.split_once("//") {
         Some((scheme, rest))
-            if ["", "http:", "https:"]
-                .iter()
-                .any(|known| scheme.eq_ignore_ascii_case(known)) =>
+            if scheme.is_empty() || scheme.strip_suffix(':').is_some_and(framing::is_http) =>
         {
             let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
             let (authority, path) = rest.split_at_checked(end)?;

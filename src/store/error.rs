@@ -20,31 +20,9 @@ pub enum StoreClass {
 /// An error of the store. Never carries specs.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Redis cannot be reached or did not answer in time.
-    #[error("Redis cannot be reached at {address}")]
-    Unreachable {
-        /// Where we tried, without a password.
-        address: String,
-        /// The cause.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The address cannot be used at all.
-    #[error(
-        "the Redis address cannot be used: {reason}; use redis://[user[:password]@]host[:port][/db] or redis+unix:///path"
-    )]
-    Address {
-        /// Why, without the address, which may hold a password.
-        reason: String,
-    },
-    /// Redis answers and refuses: out of memory, read-only, loading, no permission.
-    #[error("Redis refused the {call}: {message}")]
-    Refused {
-        /// Which call.
-        call: &'static str,
-        /// Its words.
-        message: String,
-    },
+    /// Redis cannot be reached, refuses, or its address cannot be used.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// The object is not as expected.
     #[error("agent '{name}' was changed meanwhile (it is at version {}); read it again and repeat", .actual.map_or_else(|| "none".to_owned(), |version| version.to_string()))]
     Conflict {
@@ -74,20 +52,12 @@ impl StoreError {
     /// What to do about it.
     pub fn class(&self) -> StoreClass {
         match self {
-            Self::Unreachable { .. } | Self::Refused { .. } => StoreClass::Transient,
+            Self::Link(LinkError::Unreachable { .. } | LinkError::Refused { .. }) => {
+                StoreClass::Transient
+            }
             Self::Conflict { .. } | Self::Superseded => StoreClass::Conflict,
             Self::Expired => StoreClass::NotFound,
-            Self::Corrupt { .. } | Self::Address { .. } => StoreClass::Terminal,
-        }
-    }
-}
-
-impl From<LinkError> for StoreError {
-    fn from(error: LinkError) -> Self {
-        match error {
-            LinkError::Unreachable { address, source } => Self::Unreachable { address, source },
-            LinkError::Address { reason } => Self::Address { reason },
-            LinkError::Refused { call, message } => Self::Refused { call, message },
+            Self::Corrupt { .. } | Self::Link(LinkError::Address { .. }) => StoreClass::Terminal,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is true of every answer, and what is refused before any handler sees it.
 
 use agentainer::keys::DEFAULT_TOKEN;
+use agentainer::redis_link::LinkError;
 use agentainer::store::StoreError;
 use axum::body::{Body, Bytes};
 use http::{Request, StatusCode};
@@ -288,10 +289,10 @@ async fn law_6_a_store_that_is_away_is_a_503_and_says_when_to_repeat() {
     let api = Api::new();
     api.applied("o", json!([{"name": "a", "spec": {}}])).await;
     api.store.on_call(|_| {
-        Some(Fault::Before(StoreError::Unreachable {
+        Some(Fault::Before(StoreError::Link(LinkError::Unreachable {
             address: "/redis.sock".into(),
             source: "gone".into(),
-        }))
+        })))
     });
     for (method, path, body) in [
         ("GET", "/agents", None),

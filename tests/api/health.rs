@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agentainer::agent::Condition;
 use agentainer::agent::status::ConditionStatus;
+use agentainer::redis_link::LinkError;
 use agentainer::store::StoreError;
 use http::StatusCode;
 
@@ -74,10 +75,10 @@ async fn ready_means_that_redis_and_docker_answer() {
     api.engine.set(|state| state.away = false);
     api.store.on_call(|call| {
         (call == "ping").then(|| {
-            Fault::Before(StoreError::Refused {
+            Fault::Before(StoreError::Link(LinkError::Refused {
                 call: "ping",
                 message: "OOM".into(),
-            })
+            }))
         })
     });
     let full = ask().await;

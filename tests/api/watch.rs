@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use agentainer::agent::Phase;
 use agentainer::keys::DEFAULT_TOKEN;
 use agentainer::names::AgentName;
+use agentainer::redis_link::LinkError;
 use agentainer::store::{AgentStore, StoreError, Write};
 use axum::body::Body;
 use http::StatusCode;
@@ -227,10 +228,10 @@ async fn a_quiet_watch_says_that_it_lives_and_waits_for_a_store_that_is_away() {
     let answer = open(&api, "").await;
     api.store.on_call(|call| {
         (call == "next").then(|| {
-            Fault::Before(StoreError::Refused {
+            Fault::Before(StoreError::Link(LinkError::Refused {
                 call: "read",
                 message: "LOADING".into(),
-            })
+            }))
         })
     });
     let store = api.store.clone();

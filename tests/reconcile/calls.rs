@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentainer::names::AgentName;
+use agentainer::redis_link::LinkError;
 use agentainer::runtime::RuntimeClass;
 use agentainer::store::StoreError;
 use parking_lot::Mutex;
@@ -161,8 +162,8 @@ impl Calls {
 
 /// The store is away.
 pub fn away() -> StoreError {
-    StoreError::Unreachable {
+    StoreError::Link(LinkError::Unreachable {
         address: "fake".to_owned(),
         source: "it is away".into(),
-    }
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use agentainer::redis_link::LinkError;
 use agentainer::runtime::RuntimeClass;
 use agentainer::store::StoreError;
 use rand::rngs::StdRng;
@@ -346,8 +347,8 @@ impl Script {
 
 /// The store is away.
 pub fn away() -> StoreError {
-    StoreError::Unreachable {
+    StoreError::Link(LinkError::Unreachable {
         address: "fake".to_owned(),
         source: "it is away".into(),
-    }
+    })
 }

@@ -7,7 +7,7 @@ use super::{RedisStore, TOMBSTONES_KEPT, record};
 use crate::agent::{Agent, ResourceVersion};
 use crate::clock;
 use crate::names::AgentName;
-use crate::redis_link::Repeat;
+use crate::redis_link::{LinkError, Repeat};
 
 pub(super) async fn commit(store: &RedisStore, writes: &[Write]) -> Result<Vec<Option<Agent>>> {
     if writes.is_empty() {
@@ -126,7 +126,7 @@ fn name(write: &Write) -> &AgentName {
 }
 
 fn read(writes: &[Write], answer: &[Option<Vec<u8>>]) -> Result<Vec<Option<Agent>>> {
-    let unexpected = || StoreError::Refused {
+    let unexpected = || LinkError::Refused {
         call: "commit",
         message: "unexpected answer".to_owned(),
     };
@@ -156,6 +156,6 @@ fn read(writes: &[Write], answer: &[Option<Vec<u8>>]) -> Result<Vec<Option<Agent
                 actual: version.map(ResourceVersion),
             })
         }
-        _ => Err(unexpected()),
+        _ => Err(unexpected().into()),
     }
 }

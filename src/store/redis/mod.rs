@@ -2,7 +2,7 @@
 //!
 //! Owns the keys of `keys::Keys` that hold specs, statuses, changes, tombstones, revisions and events; each transition is one
 //! script of `scripts/`. The journal's keys are not its business. Made by `app`; works with any Redis from 6.2 on, without
-//! a cluster. Nothing connects before the first call, and an outage shows as [`StoreError::Unreachable`] of each call.
+//! a cluster. Nothing connects before the first call, and an outage shows as [`LinkError::Unreachable`](crate::redis_link::LinkError::Unreachable) of each call.
 
 mod commit;
 mod events;

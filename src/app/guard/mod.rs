@@ -6,6 +6,8 @@
 //! again when somebody flushes it, outlives the server as the agents do, and goes with `stop --all`. Where no rule may be set, the
 //! host's condition says so. An instance is guarded from a moment after its start; what is not known is let through.
 
+mod table;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::process::Stdio;
@@ -21,6 +23,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::table::Port;
 use crate::agent::ClusterId;
 use crate::names::AgentName;
 use crate::observed::{Container, ContainerId, ContainerState};
@@ -40,14 +43,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const REMEDY: &str = "agents keep NET_RAW and can send from a neighbour's address: run agents that trust each other, or drop it \
                       (security.capabilities.drop: [NET_RAW])";
 
-/// An instance's port on the bridge, and what may come in there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Port {
-    interface: String,
-    mac: String,
-    address: Ipv4Addr,
-}
-
 /// A container whose port is known. Until its next start, and its next change of network, that stays its port.
 #[derive(Clone, Debug)]
 struct Known {
@@ -66,51 +61,12 @@ pub(super) struct Guard {
     set: Option<(String, String)>,
 }
 
-/// The table's name: a cluster's own.
-fn table(cluster: &ClusterId) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let cluster: String = cluster.as_str().chars().map(plain).take(64).collect();
-    format!("agentainer_{cluster}")
-}
-
 /// Removes a cluster's table, if there is one.
 pub(super) async fn remove(cluster: &ClusterId) {
-    let table = table(cluster);
+    let table = table::name(cluster);
     if let Err(error) = said("nft", &["delete", "table", "bridge", &table], "").await {
         tracing::debug!(error = format!("{error:#}"), "no table to remove");
     }
-}
-
-/// The table whole. It replaces the one that is there in one step.
-fn rules<'a>(table: &str, ports: impl Iterator<Item = &'a Port> + Clone) -> String {
-    let set = |name: &str, kind: &str, elements: Vec<String>| match elements.is_empty() {
-        true => format!("  set {name} {{ type {kind}; }}\n"),
-        false => {
-            let elements = elements.join(", ");
-            format!("  set {name} {{ type {kind}; elements = {{ {elements} }}; }}\n")
-        }
-    };
-    let each = |word: fn(&Port) -> String| ports.clone().map(word).collect::<Vec<_>>();
-    let names = each(|port| format!("\"{}\"", port.interface));
-    let macs = each(|port| format!("\"{}\" . {}", port.interface, port.mac));
-    let addresses = each(|port| {
-        let Port {
-            interface,
-            mac,
-            address,
-        } = port;
-        format!("\"{interface}\" . {mac} . {address}")
-    });
-    format!(
-        "table bridge {table}\ndelete table bridge {table}\ntable bridge {table} {{\n{}{}{}  chain sent {{\n    \
-         type filter hook prerouting priority -300; policy accept;\n    \
-         iifname @ports iifname . ether saddr != @macs drop\n    \
-         iifname @ports iifname . ether saddr . ip saddr != @addresses drop\n    \
-         iifname @ports iifname . ether saddr . arp saddr ip != @addresses drop\n  }}\n}}\n",
-        set("ports", "ifname", names),
-        set("macs", "ifname . ether_addr", macs),
-        set("addresses", "ifname . ether_addr . ipv4_addr", addresses),
-    )
 }
 
 impl Guard {
@@ -120,7 +76,7 @@ impl Guard {
         board: Board,
     ) -> Self {
         Self {
-            table: table(cluster),
+            table: table::name(cluster),
             runtime,
             board,
             ports: BTreeMap::new(),
@@ -270,7 +226,7 @@ impl Guard {
 
     /// Sets the rules, where they are others than before, and says how it stands.
     async fn apply(&mut self, unknown: Option<String>) {
-        let rules = rules(&self.table, self.ports.values().map(|known| &known.port));
+        let rules = table::rules(&self.table, self.ports.values().map(|known| &known.port));
         let set = match &self.set {
             Some((set, _)) if *set == rules => Ok(()),
             _ => self.write(rules).await,
@@ -361,26 +317,6 @@ async fn said(program: &str, words: &[&str], input: &str) -> Result<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn the_table_names_each_port_with_what_may_come_in_there() {
-        let name = table(&ClusterId("1f-2e".to_owned()));
-        assert_eq!(name, "agentainer_1f_2e");
-        let port = Port {
-            interface: "veth1".to_owned(),
-            mac: "02:42:0a:00:00:02".to_owned(),
-            address: Ipv4Addr::new(10, 0, 0, 2),
-        };
-        let text = rules(&name, [&port].into_iter());
-        for line in [
-            "delete table bridge agentainer_1f_2e",
-            "elements = { \"veth1\" . 02:42:0a:00:00:02 . 10.0.0.2 };",
-            "iifname @ports iifname . ether saddr != @macs drop",
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
-        assert!(!rules(&name, std::iter::empty()).contains("elements"));
-    }
 
     #[test]
     fn a_port_is_found_by_the_address_that_its_other_end_has() {
