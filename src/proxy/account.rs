@@ -148,7 +148,7 @@ impl Drop for Account {
             log.write(entry);
         }
         if let Some(trace) = &self.trace {
-            trace.ended(self.status, self.whole);
+            trace.ended(Some(self.status), self.whole);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::forward::{Failed, forward};
 use super::keep::persistence;
 use super::pool::ConnectError;
 use super::recorder::Recorder;
+use super::spans::Trace;
 use super::{Proxy, response};
 use crate::agent::spec::Protocol;
 use crate::endpoints::Route;
@@ -68,10 +69,17 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
             }
         },
     };
-    let (bounds, limits) = within(route);
+    let (mut bounds, limits) = within(route);
     let Some(mut request) = request(claimed) else {
         return Ended::without(Outcome::Unsent, "its target cannot be read");
     };
+    let delivery = proxy
+        .spans
+        .as_ref()
+        .and_then(|spans| Trace::deliver(spans, &mut request, record, &proxy.chance));
+    bounds.trace = delivery
+        .as_ref()
+        .map(|delivery| Arc::clone(&delivery.trace));
     let resumable = persistence(route).resumable;
     if resumable {
         plain(request.headers_mut());
@@ -99,6 +107,9 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
             let mut body = proxy.room.beginning(KEPT);
             let all_of_it = ProxyBody::agent(incoming, limits, lease);
             let ended = read(all_of_it, recorder, &mut body).await;
+            if let Some(delivery) = delivery {
+                delivery.answered(status, ended);
+            }
             let (body, all) = body.take();
             let fields = parts.headers.iter();
             let fields = fields.map(|(name, value)| Field::new(name.as_str(), value.as_bytes()));
@@ -117,6 +128,9 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
             }
         }
         Err((failed, unsent)) => {
+            if let Some(delivery) = delivery {
+                delivery.failed(&failed.to_string());
+            }
             let outcome = match (&failed, unsent) {
                 (
                     Failed::NoEndpoint

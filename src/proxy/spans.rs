@@ -1,5 +1,5 @@
-//! One request's place in a trace: its own span, and one for each attempt at an agent's instance, which is the parent of whatever the agent
-//! tells. Only of requests that are told (`serve --otlp-endpoint`).
+//! One request's place in a trace: its own span, or that of each delivery if it was kept, and one for each attempt at an agent's instance,
+//! which is the parent of whatever the agent tells. Only of requests that are told (`serve --otlp-endpoint`).
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::chance::Chance;
 use super::trace::{Context, TRACEPARENT, TRACESTATE};
 use crate::clock;
 use crate::endpoints::Endpoint;
+use crate::journal::Record;
 use crate::telemetry::spans::{Kind, Span, Spans, Told};
 
 /// How much of a container's id is told.
@@ -27,6 +28,8 @@ pub(super) struct Trace {
     begun: Timestamp,
     method: Method,
     path: String,
+    /// Of a delivery: which it is.
+    delivers: Option<(String, u32)>,
     told: Mutex<Story>,
 }
 
@@ -72,8 +75,28 @@ impl Trace {
                 begun: clock::now(),
                 method,
                 path,
+                delivers: None,
                 told: Mutex::default(),
             })
+        })
+    }
+
+    /// Begins the span of a delivery, within that of the request that was kept.
+    pub(super) fn deliver<B>(
+        spans: &Arc<Spans>,
+        request: &mut Request<B>,
+        record: &Record,
+        chance: &Chance,
+    ) -> Option<Delivery> {
+        let mut trace = Self::begin(spans, request, chance)?;
+        trace.is_for(&record.agent);
+        // Nobody else has it yet.
+        Arc::get_mut(&mut trace)?.delivers =
+            Some((record.id.to_string(), record.standing.attempts));
+        Some(Delivery {
+            trace,
+            status: None,
+            failed: Some("cut off".to_owned()),
         })
     }
 
@@ -136,8 +159,8 @@ impl Trace {
         }
     }
 
-    /// The answer is over.
-    pub(super) fn ended(&self, status: u16, whole: bool) {
+    /// The answer is over; without a status there was none.
+    pub(super) fn ended(&self, status: Option<u16>, whole: bool) {
         let story = std::mem::take(&mut *self.told.lock());
         let now = clock::now();
         for mut attempt in story.attempts {
@@ -155,30 +178,72 @@ impl Trace {
             ("http.request.method", Told::Text(self.method.to_string())),
             ("http.route", Told::Text(route.clone())),
             ("url.path", Told::Text(self.path.clone())),
-            ("http.response.status_code", Told::Number(status.into())),
         ];
+        if let Some(status) = status {
+            attributes.push(("http.response.status_code", Told::Number(status.into())));
+        }
+        let (kind, verb) = match &self.delivers {
+            Some((record, attempt)) => {
+                attributes.push(("agentainer.request", Told::Text(record.clone())));
+                attributes.push(("agentainer.attempt", Told::Number((*attempt).into())));
+                (Kind::Consumer, "deliver ")
+            }
+            None => (Kind::Server, ""),
+        };
         if let Some(agent) = story.agent {
             attributes.push(("agentainer.agent", Told::Text(agent)));
         }
+        let bad = status.is_none_or(|status| status >= 500);
         let failed = match (&story.refused, whole) {
-            (Some(reason), _) if status >= 500 => Some(reason.clone()),
+            (Some(reason), _) if bad => Some(reason.clone()),
             (_, false) => Some("the answer was cut".to_owned()),
-            (_, true) => (status >= 500).then(String::new),
+            (_, true) => bad.then(String::new),
         };
-        if let Some(reason) = story.refused {
+        let refused = story.refused.filter(|_| self.delivers.is_none());
+        if let Some(reason) = refused {
             attributes.push(("error.type", Told::Text(reason)));
         }
         self.spans.tell(Span {
             trace: self.trace,
             id: self.id,
             parent: self.parent,
-            kind: Kind::Server,
-            name: format!("{} {route}", self.method),
+            kind,
+            name: format!("{verb}{} {route}", self.method),
             begun: self.begun,
             ended: now,
             attributes,
             failed,
         });
+    }
+}
+
+/// A delivery's span. If nothing is said of it, it was cut off.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) trace: Arc<Trace>,
+    status: Option<u16>,
+    failed: Option<String>,
+}
+
+impl Delivery {
+    /// An answer came, to its end or not.
+    pub(super) fn answered(mut self, status: u16, whole: bool) {
+        self.status = Some(status);
+        self.failed = (!whole).then(|| "the answer was cut".to_owned());
+    }
+
+    /// None did.
+    pub(super) fn failed(mut self, why: &str) {
+        self.failed = Some(why.to_owned());
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(why) = &self.failed {
+            self.trace.refused(why);
+        }
+        self.trace.ended(self.status, self.failed.is_none());
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Kind {
     Server,
     /// Who asks.
     Client,
+    /// Who takes up what waited.
+    Consumer,
 }
 
 /// What is told beside a span's times.
@@ -127,6 +129,7 @@ pub fn encoded(spans: &[Span], service: &str) -> Value {
             "kind": match span.kind {
                 Kind::Server => 2,
                 Kind::Client => 3,
+                Kind::Consumer => 5,
             },
             "startTimeUnixNano": span.begun.as_nanosecond().to_string(),
             "endTimeUnixNano": span.ended.as_nanosecond().to_string(),

@@ -13,7 +13,7 @@ use agentainer::journal::redis::{RedisJournal, RedisJournalOptions};
 use agentainer::journal::{
     Admission, Begin, Bounds, News, Record, RecordId, RequestJournal, State,
 };
-use agentainer::proxy::{Ended, Keeping};
+use agentainer::proxy::{Ended, Keeping, Proxy};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -53,6 +53,16 @@ impl Kept {
 
     /// With a Redis that is waited for so long.
     pub fn within(deadline: Duration, redis: RedisChild, dead: fn(Vec<Uid>) -> Vec<Uid>) -> Self {
+        Self::built(deadline, redis, dead, |proxy| proxy)
+    }
+
+    /// With more done to its proxy.
+    pub fn built(
+        deadline: Duration,
+        redis: RedisChild,
+        dead: fn(Vec<Uid>) -> Vec<Uid>,
+        more: impl FnOnce(Proxy) -> Proxy,
+    ) -> Self {
         let options = RedisJournalOptions {
             deadline,
             ..RedisJournalOptions::default()
@@ -67,7 +77,9 @@ impl Kept {
             callable: Rules::default(),
         };
         let hold = Duration::from_millis(100);
-        let rig = Rig::built(hold, Limits::default(), |proxy| proxy.keeping(keeping));
+        let rig = Rig::built(hold, Limits::default(), |proxy| {
+            more(proxy.keeping(keeping))
+        });
         let shutdown = CancellationToken::new();
         let ended: Arc<Ended> = Arc::new(move |uids| Box::pin(std::future::ready(dead(uids))));
         let delivers = tokio::spawn(Arc::clone(&rig.proxy).deliver(ended, shutdown.clone()));

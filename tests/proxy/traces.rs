@@ -14,6 +14,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents;
+use crate::kept::{DURABLE, Kept, accepted, remembering};
+use crate::redis_child::RedisChild;
 use crate::rig::{Rig, bounded, until};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -69,14 +71,20 @@ fn told<'a>(span: &'a Value, key: &str) -> &'a Value {
         .unwrap()
 }
 
-/// A rig that tells this collector of a share of what begins there.
-fn rig(collector: std::net::SocketAddr, share: f64) -> (Rig, CancellationToken) {
+/// What tells this collector of a share of what begins there.
+fn tells(collector: std::net::SocketAddr, share: f64) -> (Arc<Spans>, CancellationToken) {
     let (spans, waiting) = Spans::new(share);
     let end = CancellationToken::new();
     let endpoint = format!("http://{collector}/base/").parse().unwrap();
     tokio::spawn(tell_spans(endpoint, "box".to_owned(), waiting, end.clone()));
+    (Arc::new(spans), end)
+}
+
+/// A rig that does.
+fn rig(collector: std::net::SocketAddr, share: f64) -> (Rig, CancellationToken) {
+    let (spans, end) = tells(collector, share);
     let rig = Rig::built(Duration::from_secs(5), Limits::default(), |proxy| {
-        proxy.telling(Arc::new(spans))
+        proxy.telling(spans)
     });
     (rig, end)
 }
@@ -193,4 +201,45 @@ async fn a_collector_that_is_away_costs_no_request() {
         assert_eq!(bounded(rig.get("/agent/users/")).await.status, 200);
     }
     end.cancel();
+}
+
+#[tokio::test]
+async fn a_delivery_of_what_was_kept_is_within_the_request_that_was() {
+    let collector = Collector::default();
+    let (spans, _end) = tells(collector.start().await.address, 1.0);
+    let (patience, redis) = (Duration::from_secs(10), RedisChild::start(&DURABLE));
+    let kept = Kept::built(
+        patience,
+        redis,
+        |_| Vec::new(),
+        |proxy| proxy.telling(spans),
+    );
+    kept.down("users", |_| {});
+    let fields = [("traceparent", PARENT)];
+    let answer = kept
+        .post("/agent/users/pay?key=secret", &fields, b"1")
+        .await;
+    let id = accepted(&answer);
+    let (agent, got) = remembering(201).await;
+    kept.up("users", &agent);
+    let (requests, others) = collector.until(1, 2).await;
+    let of_kind = |kind: u64| {
+        let mut all = others.iter().filter(|span| span["kind"] == kind);
+        all.next().unwrap_or_else(|| panic!("{others:?}"))
+    };
+    let (delivery, attempt) = (of_kind(5), of_kind(3));
+    assert_eq!(delivery["name"], "deliver POST /agent/users");
+    assert_eq!(delivery["parentSpanId"], requests[0]["spanId"]);
+    assert_eq!(attempt["parentSpanId"], delivery["spanId"]);
+    assert_eq!(told(delivery, "agentainer.request"), id.as_str());
+    assert_eq!(told(delivery, "agentainer.attempt"), "1");
+    assert_eq!(told(delivery, "url.path"), "/pay");
+    assert_eq!(told(delivery, "http.response.status_code"), "201");
+    assert_eq!(delivery["status"], serde_json::json!({}));
+    for span in [delivery, attempt] {
+        assert_eq!(span["traceId"], "4bf92f3577b34da6a3ce929d0e0e4736");
+    }
+    let sent = got.lock()[0].0.headers["traceparent"].clone();
+    let span = attempt["spanId"].as_str().unwrap();
+    assert!(sent.to_str().unwrap().contains(span), "{sent:?}");
 }
