@@ -1,15 +1,19 @@
 //! Agents on loopback: ones that speak HTTP properly, and ones whose every byte the test chooses.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper::service::HttpService;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::rig::read_until;
 
@@ -57,6 +61,37 @@ where
     agent
 }
 
+/// What hyper asks for answers: `handle`, and each request is counted.
+fn counted<F, Fut, B>(
+    agent: Agent,
+    handle: F,
+) -> impl HttpService<Incoming, ResBody = B, Error = Infallible, Future: Send + 'static> + Send
+where
+    F: Fn(Request<Incoming>) -> Fut + Send,
+    Fut: Future<Output = Response<B>> + Send + 'static,
+    B: http_body::Body,
+{
+    hyper::service::service_fn(move |request| {
+        agent.count();
+        let answer = handle(request);
+        async move { Ok(answer.await) }
+    })
+}
+
+/// An agent that answers `done` to each request once it is told to.
+pub async fn patient() -> (Agent, watch::Sender<bool>) {
+    let (go, told) = watch::channel(false);
+    let agent = http(move |_| {
+        let mut told = told.clone();
+        async move {
+            told.wait_for(|go| *go).await.unwrap();
+            Response::new(Full::<Bytes>::from("done"))
+        }
+    })
+    .await;
+    (agent, go)
+}
+
 /// An agent on hyper's server.
 pub async fn http<F, Fut, B>(handle: F) -> Agent
 where
@@ -68,13 +103,8 @@ where
     raw(move |stream, agent| {
         let handle = handle.clone();
         async move {
-            let service = hyper::service::service_fn(move |request| {
-                agent.count();
-                let answer = handle(request);
-                async move { Ok::<_, std::convert::Infallible>(answer.await) }
-            });
             let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection(TokioIo::new(stream), counted(agent, handle))
                 .with_upgrades()
                 .await;
         }
@@ -93,13 +123,8 @@ where
     raw(move |stream, agent| {
         let handle = handle.clone();
         async move {
-            let service = hyper::service::service_fn(move |request| {
-                agent.count();
-                let answer = handle(request);
-                async move { Ok::<_, std::convert::Infallible>(answer.await) }
-            });
             let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection(TokioIo::new(stream), counted(agent, handle))
                 .await;
         }
     })

@@ -131,15 +131,7 @@ async fn the_gateways_listener_follows_its_address() {
 #[tokio::test]
 async fn a_shutdown_lets_what_is_in_flight_finish() {
     let rig = Rig::new();
-    let (go, told) = tokio::sync::watch::channel(false);
-    let agent = agents::http(move |_| {
-        let mut told = told.clone();
-        async move {
-            told.wait_for(|go| *go).await.unwrap();
-            http::Response::new(Full::<Bytes>::from("done"))
-        }
-    })
-    .await;
+    let (agent, go) = agents::patient().await;
     rig.ready("users", &[("c", agent.address)]);
     let mut idle = rig.raw().await;
     idle.send(GET).await;

@@ -227,15 +227,7 @@ async fn who_does_not_shake_hands_is_let_go_of() {
 #[tokio::test]
 async fn law_5_a_shutdown_lets_what_is_in_flight_finish() {
     let tls = Tls::new();
-    let (go, told) = tokio::sync::watch::channel(false);
-    let agent = agents::http(move |_| {
-        let mut told = told.clone();
-        async move {
-            told.wait_for(|go| *go).await.unwrap();
-            http::Response::new(Full::<Bytes>::from("done"))
-        }
-    })
-    .await;
+    let (agent, go) = agents::patient().await;
     tls.rig.ready("users", &[("c", agent.address)]);
     let mut busy = tls.connect(&["http/1.1"]).await.unwrap();
     busy.write_all(b"GET /agent/users/ HTTP/1.1\r\nHost: b\r\n\r\n")
