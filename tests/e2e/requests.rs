@@ -1,13 +1,15 @@
 //! Requests to an agent that cannot answer: kept by the real server in its real Redis, delivered by it or by the next.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::receiver::Receiver;
-use crate::server::{Server, docker, pause};
+use crate::server::{PATIENCE, Server, docker, pause};
 use crate::web::{Answer, curl};
 
 const BODY: &str = "body of \u{1}\u{2} and \u{e9} bytes";
@@ -307,4 +309,45 @@ fn law_2_the_events_of_a_run_outlive_its_killed_server_and_are_resumed() {
     let over = curl(&["-H", &format!("Last-Event-ID: {end}"), &events]).unwrap();
     assert_eq!(over.status, 204);
     assert!(!server.log_of("").contains(capability(&address)));
+}
+
+#[test]
+fn law_2_a_client_that_lost_its_answer_goes_on_with_the_next_server() {
+    let mut server = Server::start();
+    server.apply(
+        "agents: [{name: speaker, image: hello, persistence: {mode: always, resumable: true}}]",
+    );
+    server.ok(&["wait", "speaker"]);
+    let mut client = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client
+        .write_all(
+            b"POST /agent/speaker/sse?n=60&ms=100 HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n",
+        )
+        .unwrap();
+    let mut lines = BufReader::new(client).lines();
+    let mut until = |begin: &str| {
+        let found = lines.find_map(|line| line.unwrap().strip_prefix(begin).map(str::to_owned));
+        found.unwrap_or_else(|| panic!("no {begin}"))
+    };
+    let path = until("location: http://localhost");
+    until("id: 1");
+    let last = until("id: ");
+    assert_eq!(last, "2", "the agent's own");
+    drop(lines);
+    let mut former = server.take_over();
+    let events = server.url(&format!("{path}/events"));
+    let rest = curl(&["-H", &format!("Last-Event-ID: {last}"), &events]).unwrap();
+    let ids: Vec<&str> = rest
+        .body
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: "))
+        .collect();
+    let (end, ids) = ids.split_last().unwrap();
+    let expected: Vec<String> = (3..=60).map(|n| format!("1-{n}:{n}")).collect();
+    assert_eq!(ids, expected, "{}", rest.body);
+    assert!(end.contains(".end"), "{}", rest.body);
+    assert!(rest.body.contains("\"completed\""), "{}", rest.body);
+    assert!(former.wait().unwrap().success());
+    assert!(!server.log_of("").contains(capability(&path)));
 }
