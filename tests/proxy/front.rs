@@ -1,16 +1,17 @@
 //! Listeners that come and go, who is let in, and how connections end.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use agentainer::front::{ClientRate, Limits, ListenerKind};
+use agentainer::front::{ClientRate, Front, Limits, ListenerKind};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use crate::agents;
-use crate::rig::{Raw, Rig, bounded, until, whole};
+use crate::rig::{PATIENCE, Raw, Rig, bounded, until, whole};
 
 const GET: &str = "GET /health HTTP/1.1\r\nHost: b\r\n\r\n";
 
@@ -126,6 +127,44 @@ async fn the_gateways_listener_follows_its_address() {
     rig.front.set_gateway(None, port).unwrap();
     bounded(async { while at((two, port).into()).await.is_some() {} }).await;
     assert!(at(rig.address).await.is_some());
+}
+
+#[tokio::test]
+async fn law_5_a_socket_that_is_held_is_let_go_of_and_whoever_connects_waits() {
+    let gateway = Ipv4Addr::new(127, 3, 0, 1);
+    let socket = std::net::TcpListener::bind((gateway, 0)).unwrap();
+    let address = socket.local_addr().unwrap();
+    let place = Some((gateway, "127.0.0.0/8".parse().unwrap()));
+    let rig = Rig::new();
+    let front = || {
+        let front = Front::new(Arc::clone(&rig.proxy), rig.router(), Limits::default());
+        front.hold(vec![socket.try_clone().unwrap()])
+    };
+    let waits = async || {
+        let mut raw = Raw(TcpStream::connect(address).await.unwrap());
+        raw.send(GET).await;
+        raw
+    };
+    let answered = async |mut raw: Raw| assert!(raw.until("}").await.contains("router /health"));
+    // Nobody is on the network yet; then the network goes, and comes again.
+    let (first, mut early) = (front(), waits().await);
+    for _ in 0..2 {
+        first.set_gateway(place, address.port()).unwrap();
+        answered(early).await;
+        assert!(
+            first.sockets().unwrap().is_empty(),
+            "it is not ours to give"
+        );
+        first.set_gateway(None, address.port()).unwrap();
+        early = waits().await;
+    }
+    first.set_gateway(place, address.port()).unwrap();
+    answered(early).await;
+    assert!(first.shutdown(PATIENCE).await);
+    let late = waits().await;
+    let second = front();
+    second.set_gateway(place, address.port()).unwrap();
+    answered(late).await;
 }
 
 #[tokio::test]
