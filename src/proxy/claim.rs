@@ -67,14 +67,21 @@ pub(super) async fn held<T>(
     }
 }
 
-/// Tells the journal how a claim ended, for as long as it takes; `false` when the claim was lost.
+/// Tells the journal how a claim ended, for as long as it takes; `false` when the claim was lost. Meanwhile the claim is kept, as far as the
+/// journal hears that.
 pub(super) async fn tell(keeping: &Keeping, claim: &Claim, settlement: Settlement) -> bool {
     let until = Instant::now() + TOLD_FOR;
+    let mut renewed: Option<Instant> = None;
     loop {
         match keeping.journal.settle(claim, settlement.clone()).await {
             Ok(held) => return held,
             Err(error) if Instant::now() < until => {
                 tracing::debug!(%error, request = %claim.id, "the journal does not hear how a delivery ended");
+                if renewed.is_none_or(|at| at.elapsed() >= RENEWED) {
+                    renewed = Some(Instant::now());
+                    // If it is lost, or ended and nobody heard that, the next try says so.
+                    let _ = keeping.journal.renew(claim, LEASE).await;
+                }
                 tokio::time::sleep(TOLD_AGAIN).await;
             }
             Err(error) => {

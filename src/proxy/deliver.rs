@@ -67,9 +67,14 @@ impl Proxy {
         let mut queues: BTreeMap<Uid, Queue> = BTreeMap::new();
         let mut changes = self.endpoints.changes();
         let mut resync = Instant::now();
+        // Whether the journal was there when it was looked at last.
+        let mut there = false;
         while !shutdown.is_cancelled() {
             if Instant::now() >= resync {
-                self.look_at_all(&keeping, &mut queues, &ended).await;
+                let before = there;
+                there = self
+                    .look_at_all(&keeping, &mut queues, &ended, before)
+                    .await;
                 resync = Instant::now() + RESYNC;
             }
             for (uid, agent) in keeping.news.taken() {
@@ -127,13 +132,15 @@ impl Proxy {
         (route.uid == *uid && has(route, EndpointState::Ready)).then(|| Arc::clone(route))
     }
 
-    /// Looks at the whole journal: who has a backlog, whose claims lapsed, what is too old, whose agent is gone.
+    /// Looks at the whole journal: who has a backlog, whose claims lapsed, what is too old, whose agent is gone. Answers
+    /// whether it could.
     async fn look_at_all(
         &self,
         keeping: &Keeping,
         queues: &mut BTreeMap<Uid, Queue>,
         ended: &Arc<Ended>,
-    ) {
+        there: bool,
+    ) -> bool {
         let journal = keeping.journal.as_ref();
         match journal.sweep().await {
             Ok(0) => {}
@@ -141,33 +148,15 @@ impl Proxy {
             Ok(_) => keeping.news.calls_due(),
             Err(error) => {
                 tracing::debug!(%error, "the journal cannot be looked at");
-                return;
+                return false;
             }
         }
-        for record in journal.lapsed().await.unwrap_or_default() {
-            if self.claims.has(&record.id) {
-                continue;
-            }
-            let table = self.endpoints.table();
-            let route = table.routes.get(record.agent.as_str());
-            let persistence = route.map(|route| persistence(route)).unwrap_or_default();
-            let verdict = judge(
-                Outcome::Lapsed,
-                terms(&record.head, &persistence),
-                record.standing.tries(),
-            );
-            let reason = "the server that delivered it ended before the answer came";
-            tracing::info!(request = %record.id, agent = record.agent, ?verdict, reason);
-            let settlement = Settlement {
-                verdict,
-                reason: reason.to_owned(),
-                answer: None,
-            };
-            tell(keeping, &claim_of(&record), settlement).await;
-            keeping.news.ended(&record);
+        // While it was away no claim could be kept: whoever lives is heard first.
+        if there {
+            self.end_lapsed(keeping).await;
         }
         let Ok(backlogs) = journal.backlogs().await else {
-            return;
+            return false;
         };
         keeping.news.looked(backlogs.clone());
         let open = [State::Pending, State::Claimed, State::Retrying];
@@ -197,6 +186,38 @@ impl Proxy {
                 rests: None,
                 next: None,
             });
+        }
+        true
+    }
+
+    /// Says of what nobody keeps a claim of any more how it ended, as far as that is known.
+    async fn end_lapsed(&self, keeping: &Keeping) {
+        let journal = keeping.journal.as_ref();
+        for record in journal.lapsed().await.unwrap_or_default() {
+            if self.claims.has(&record.id) {
+                continue;
+            }
+            let table = self.endpoints.table();
+            let route = table.routes.get(record.agent.as_str());
+            let persistence = route.map(|route| persistence(route)).unwrap_or_default();
+            let verdict = judge(
+                Outcome::Lapsed,
+                terms(&record.head, &persistence),
+                record.standing.tries(),
+            );
+            let reason = "the server that delivered it ended before the answer came";
+            tracing::info!(request = %record.id, agent = record.agent, ?verdict, reason);
+            let settlement = Settlement {
+                verdict,
+                reason: reason.to_owned(),
+                answer: None,
+            };
+            if let Err(error) = journal.settle(&claim_of(&record), settlement).await {
+                // It is looked at again; all else is not held up for it.
+                tracing::debug!(%error, request = %record.id, "the journal does not hear that a claim lapsed");
+                return;
+            }
+            keeping.news.ended(&record);
         }
     }
 

@@ -12,7 +12,7 @@ use http::{Request, Response, StatusCode};
 use super::Proxy;
 use super::body::{ProxyBody, RequestBody};
 use super::capture::{Copy, Room, Unread, gather};
-use super::claim::tell;
+use super::claim::{Claims, tell};
 use super::draft::{Draft, response};
 use super::keyed::Keyed;
 use super::live::claim;
@@ -313,8 +313,8 @@ impl Proxy {
             },
             begin: entry.begin,
         };
-        let doubt = matches!(entry.begin, Begin::Live(_))
-            .then(|| Doubt::of(keeping, &self.runs, claim(&kept)));
+        let doubt =
+            matches!(entry.begin, Begin::Live(_)).then(|| Doubt::of(keeping, self, claim(&kept)));
         let admitted = keeping.journal.admit(admission).await;
         if let Some(doubt) = doubt
             && !matches!(admitted, Err(JournalError::Link(_)))
@@ -329,11 +329,12 @@ impl Proxy {
 
 /// Whether a request was written that will not be forwarded under the claim that it may have: its client went, or the journal did
 /// not say. Unless that ends, the claim is given up, so that it is not taken for one that may have been handled.
-struct Doubt(Option<(Keeping, Runs, Claim)>);
+struct Doubt(Option<(Keeping, Runs, Claims, Claim)>);
 
 impl Doubt {
-    fn of(keeping: &Keeping, runs: &Runs, claim: Claim) -> Self {
-        Self(Some((keeping.clone(), runs.clone(), claim)))
+    fn of(keeping: &Keeping, proxy: &Proxy, claim: Claim) -> Self {
+        let (runs, claims) = (proxy.runs.clone(), proxy.claims.clone());
+        Self(Some((keeping.clone(), runs, claims, claim)))
     }
 
     fn ends(mut self) {
@@ -343,7 +344,8 @@ impl Doubt {
 
 impl Drop for Doubt {
     fn drop(&mut self) {
-        if let Some((keeping, runs, claim)) = self.0.take() {
+        if let Some((keeping, runs, claims, claim)) = self.0.take() {
+            let ours = claims.ours(&claim.id);
             runs.spawn_last(async move {
                 let settlement = Settlement {
                     verdict: Verdict::Settle(State::Cancelled),
@@ -351,6 +353,7 @@ impl Drop for Doubt {
                     answer: None,
                 };
                 tell(&keeping, &claim, settlement).await;
+                drop(ours);
             });
         }
     }

@@ -6,6 +6,7 @@
 //! agents.rs     agents on loopback that record what they get
 //! wishes.rs     the requests
 //! lies.rs       a journal that does what none may
+//! told.rs       a journal that does not hear how a delivery ended
 //! runs.rs       the story with a fault at each call of the journal, with two servers, with chance
 //! mutations.rs  each lie is found out by the checker
 //! clients       (tests/common/history_clients.rs) record what they sent and were promised
@@ -36,5 +37,6 @@ mod mutations;
 #[path = "../proxy/rig.rs"]
 mod rig;
 mod runs;
+mod told;
 mod wishes;
 mod world;

@@ -1,0 +1,99 @@
+//! A delivery whose end the journal does not hear for a long time: nobody takes its server for a dead one meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentainer::agent::Uid;
+use agentainer::agent::spec::Persistence;
+use agentainer::front::Limits;
+use agentainer::journal::{News, State};
+use agentainer::proxy::{Ended, Keeping};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::agents::{Agent, Recorder};
+use crate::fake_journal::{FakeJournal, Fault};
+use crate::rig::Rig;
+
+/// A server on this journal, at which calls of these names fail until then.
+fn server(
+    journal: &FakeJournal,
+    fails: fn(&str) -> bool,
+    within: (Duration, Duration),
+    agent: &Agent,
+) -> Rig {
+    let journal = journal.another();
+    let begin = Instant::now();
+    journal.on_call(move |name| {
+        let now = begin.elapsed();
+        (now > within.0 && now < within.1 && fails(name)).then_some(Fault::Before)
+    });
+    let keeping = Keeping {
+        journal: Arc::new(journal),
+        news: Arc::new(News::default()),
+        in_memory: false,
+        events: None,
+        callable: agentainer::callback::Rules::default(),
+    };
+    let hold = Duration::from_millis(100);
+    let rig = Rig::built(hold, Limits::default(), |proxy| proxy.keeping(keeping));
+    let at: Vec<_> = agent.place.iter().collect();
+    let at: Vec<_> = at.iter().map(|(name, at)| (name.as_str(), *at)).collect();
+    rig.publish("users", &at, |publication| {
+        publication.uid = Uid("life".to_owned());
+        publication.explanation = "it is down".to_owned();
+        publication.persistence = Some(Persistence::default());
+    });
+    let ended: Arc<Ended> = Arc::new(|_| Box::pin(std::future::ready(Vec::new())));
+    tokio::spawn(Arc::clone(&rig.proxy).deliver(ended, CancellationToken::new()));
+    rig
+}
+
+/// What becomes of a request that may not be repeated, and how often its agent got it. The first server can deliver it, the second
+/// looks for what lapsed.
+fn becomes(fails: fn(&str) -> bool, first: (u64, u64), second: (u64, u64)) -> (State, usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let within = |(from, to)| (Duration::from_millis(from), Duration::from_millis(to));
+        let journal = FakeJournal::default();
+        let recorder = Recorder::new();
+        let mut agent = Agent::new("users", &recorder);
+        let watching = server(&journal, fails, within(second), &agent);
+        let request = Request::post("/agent/users/pay").header("host", "box");
+        let request = request
+            .header("x-do", "slow")
+            .body(Full::new(Bytes::from_static(b"5")));
+        let answer = watching.ask(request.unwrap()).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        agent.start().await;
+        let _delivering = server(&journal, fails, within(first), &agent);
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let state = journal.records()[0].standing.state;
+            if state.is_settled() {
+                return (state, recorder.all().len());
+            }
+            assert!(recorder.now() < 300_000, "{state}");
+        }
+    })
+}
+
+#[test]
+fn law_3_a_claim_is_kept_while_the_journal_does_not_hear_how_its_delivery_ended() {
+    let end = becomes(|name| name == "settle", (0, 60_000), (0, 0));
+    assert_eq!(end, (State::Completed, 1));
+}
+
+#[test]
+fn law_3_after_an_outage_of_the_journal_who_lives_is_heard_before_what_lapsed_is_given_up() {
+    // The one that delivered it comes back two seconds later.
+    let end = becomes(|name| name != "take", (100, 42_000), (100, 39_900));
+    assert_eq!(end, (State::Completed, 1));
+}
