@@ -143,25 +143,21 @@ impl Keys {
     ///
     /// | key | holds |
     /// | --- | --- |
-    /// | `record:<id>` | a hash: a request and what became of it |
-    /// | `body:<id>`, `answer:<id>` | the body of it, or of its answer, where that is long |
+    /// | `record:<id>` | text: a request without its body, and what became of it; see `journal/redis/read.rs` |
+    /// | `body:<id>`, `answer:<id>` | the body of it, and of its answer; none where that is empty |
     /// | `events:<id>` | a stream: the events of its run, each under its place `<run>-<number>` |
-    /// | `waiting:<uid>` | a sorted set: ids to be delivered, by their order of admission |
+    /// | `run:<id>` | a hash: of these events the last `run` and `number`, and their `bytes` |
+    /// | `callback:<id>` | a hash: where it is called back (`url`), and how far that is |
+    /// | `all:<uid>` | a sorted set of an agent's ids in four parts, told apart by the first of 14 digits: what waits, what waits for its time, what is in delivery, and all else, which is what is forwarded while its client waits too; each by the order of admission |
     /// | `later:<uid>` | a sorted set: ids to be delivered again, by when they are due |
-    /// | `claimed:<uid>`, `leases` | sorted sets: ids in delivery, of one agent and of all, by until when their claim holds; of what is forwarded while its client waits, the second alone |
+    /// | `times` | a sorted set of all ids in three parts: settled ones that nobody need look at, which make room for new ones; all others; and claimed ones. The last by until when their claim holds, else by when they are forgotten or given up |
     /// | `key:<uid>:<scope>` | the id of the record that has this `Idempotency-Key`, hashed with whose it is |
-    /// | `all:<uid>` | a sorted set: an agent's ids, by their order of admission |
-    /// | `counts:<uid>` | a hash: state → how many; `bytes` of what is not settled; `admitted` and `ended:<state>`: how many ever were |
-    /// | `agents` | a hash: uid → name, of agents that have a record |
-    /// | `timers` | a sorted set: ids that are not in delivery, by when they are given up or forgotten |
-    /// | `done` | a sorted set: settled ids that nobody need look at, by when they were; they make room for new ones |
+    /// | `agents` | a hash: uid of an agent that has a record → how many are in each state; `bytes` of what is not settled; how many ever were admitted, and came to each end; and its name. Under the empty uid: bytes of all, and the last place in the order of admission |
     /// | `callbacks` | a sorted set: settled ids that somebody shall be told of, by when the next call is due |
-    /// | `totals` | a hash: `bytes` of all |
-    /// | `sequence` | a counter: the order of admission |
     ///
     /// Times are milliseconds since 1970 of Redis' clock.
     pub fn journal(&self) -> String {
-        format!("{}journal:", self.prefix)
+        format!("{}journal-2:", self.prefix)
     }
     /// Written to see whether writes are taken.
     pub fn ping(&self) -> String {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::io::tcp::TcpSettings;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo,
-    ProtocolVersion, RedisError, RedisResult, ScriptInvocation,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
+    ProtocolVersion, RedisError, RedisResult, Script, ScriptInvocation, ServerErrorKind,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -40,6 +40,33 @@ pub enum LinkError {
         /// Its words.
         message: String,
     },
+}
+
+impl LinkError {
+    /// The same once more, for each of those whom one call was for.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Unreachable { address, source } => Self::Unreachable {
+                address: address.clone(),
+                source: source.to_string().into(),
+            },
+            Self::Address { reason } => Self::Address {
+                reason: reason.clone(),
+            },
+            Self::Refused { call, message } => Self::Refused {
+                call,
+                message: message.clone(),
+            },
+        }
+    }
+}
+
+/// A command that runs a script without keys; its arguments are to be added.
+pub fn named(script: &Script, arguments: usize, bytes: usize) -> Cmd {
+    let mut command = Cmd::with_capacity(arguments + 3, bytes + 60);
+    command.arg("EVALSHA").arg(script.get_hash()).arg(0);
+    command
 }
 
 type Result<T> = std::result::Result<T, LinkError>;
@@ -125,6 +152,43 @@ impl Link {
         .await
     }
 
+    /// Sends several commands at once, as [`Self::ask`] does one.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn ask_all<T: FromRedisValue>(
+        &self,
+        call: &'static str,
+        commands: &Pipeline,
+    ) -> Result<T> {
+        self.attempt(call, Repeat::Harmless, |mut connection| async move {
+            commands.query_async(&mut connection).await
+        })
+        .await
+    }
+
+    /// Runs a script by a command that names it already: one with many arguments is not put together twice. See [`named`].
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn run_named<T: FromRedisValue>(
+        &self,
+        call: &'static str,
+        script: &Script,
+        command: &Cmd,
+    ) -> Result<T> {
+        self.attempt(call, Repeat::Harmless, |mut connection| async move {
+            match command.query_async(&mut connection).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    script.load_async(&mut connection).await?;
+                    command.query_async(&mut connection).await
+                }
+                answer => answer,
+            }
+        })
+        .await
+    }
+
     /// Runs a script.
     ///
     /// # Errors
@@ -187,7 +251,13 @@ impl Link {
         }
     }
 
-    fn late(&self) -> LinkError {
+    /// The longest that one call takes.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// It did not answer in time.
+    pub fn late(&self) -> LinkError {
         LinkError::Unreachable {
             address: self.address.to_string(),
             source: format!("no answer within {:?}", self.deadline).into(),

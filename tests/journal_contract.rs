@@ -22,14 +22,16 @@ use agentainer::event_stream::Place;
 use agentainer::journal::policy::Verdict;
 use agentainer::journal::redis::{RedisJournal, RedisJournalOptions};
 use agentainer::journal::{
-    Addition, Admission, Begin, Bound, CallEnd, CallbackJournal, CallbackState, Claim,
-    EventJournal, EventPage, JournalError, RecordId, RequestJournal, State,
+    Addition, Admission, Admitted, Begin, Bound, CallEnd, CallbackJournal, CallbackState, Claim,
+    EventJournal, EventPage, JournalError, RecordId, RequestJournal, State, Take,
 };
 use agentainer::keys::Keys;
 use bytes::Bytes;
 use contract::{Fixture, LEASE, answered, ends, request, state, take, uid};
 use fake_journal::FakeJournal;
+use futures::FutureExt as _;
 use redis_child::RedisChild;
+use rustix::process::{Pid, Signal, kill_process};
 
 const DURABLE: [&str; 6] = [
     "--appendonly",
@@ -54,6 +56,12 @@ fn with_memory(redis: &RedisChild, memory: u64) -> RedisJournal {
     RedisJournal::new(&redis.url(), options).unwrap()
 }
 
+/// The bytes that it takes, by its own count.
+fn held(redis: &RedisChild) -> u64 {
+    let sums: String = redis.run(&["HGET", "test:journal-2:agents", ""]);
+    sums.split('\t').next().unwrap().parse().unwrap()
+}
+
 struct InRedis(RedisChild);
 
 impl Fixture for InRedis {
@@ -64,9 +72,10 @@ impl Fixture for InRedis {
     fn is_empty(&self) {
         let mut left: Vec<String> = self.0.run(&["KEYS", "*"]);
         left.sort_unstable();
-        assert_eq!(left, ["test:journal:sequence", "test:journal:totals"]);
-        let bytes: String = self.0.run(&["HGET", "test:journal:totals", "bytes"]);
-        assert_eq!(bytes, "0");
+        assert_eq!(left, ["test:journal-2:agents"]);
+        let fields: Vec<String> = self.0.run(&["HKEYS", "test:journal-2:agents"]);
+        assert_eq!(fields, [""], "what is counted of all");
+        assert_eq!(held(&self.0), 0);
     }
 }
 
@@ -113,6 +122,7 @@ contract! {
     cancelling_cuts_off_and_forgetting_leaves_nothing
     what_waited_for_too_long_expires_and_is_forgotten_later
     each_bound_refuses_and_what_is_settled_makes_room
+    the_oldest_that_waits_may_be_the_last_that_is_due
 }
 
 #[tokio::test]
@@ -157,7 +167,7 @@ async fn law_2_what_was_admitted_survives_a_killed_redis() {
     assert!(journal.settle(&taken.claim(), done).await.unwrap());
 }
 
-/// A Redis that is not ours may bring back the first part of a transaction that was torn when its disk was full: all but the state and the place.
+/// A Redis that is not ours may bring back the first part of a transaction that was torn when its disk was full: all but the record.
 #[tokio::test]
 async fn law_2_a_record_that_came_to_be_by_half_hides_no_other() {
     let redis = RedisChild::start(&DURABLE);
@@ -167,11 +177,8 @@ async fn law_2_a_record_that_came_to_be_by_half_hides_no_other() {
     for admission in [whole, half, last] {
         journal.admit(admission).await.unwrap();
     }
-    let key = |pattern: &str| redis.run::<Vec<String>>(&["KEYS", pattern]).remove(0);
-    let id = ids[1].to_string();
-    let gone: i64 = redis.run(&["HDEL", &key(&format!("test:*record:{id}")), "state"]);
-    let left: i64 = redis.run(&["ZREM", &key("test:*waiting:*"), &id]);
-    assert_eq!((gone, left), (1, 1));
+    let gone: i64 = redis.run(&["DEL", &format!("test:journal-2:record:{}", ids[1])]);
+    assert_eq!(gone, 1);
     let listed = journal.list(&uid(), &[], None, 10).await.unwrap();
     let listed: Vec<&RecordId> = listed.iter().map(|record| &record.id).collect();
     assert_eq!(listed, [&ids[2], &ids[0]], "the newest first");
@@ -179,6 +186,144 @@ async fn law_2_a_record_that_came_to_be_by_half_hides_no_other() {
     let taken = take(&journal, 10, false).await.claimed;
     let taken: Vec<&RecordId> = taken.iter().map(|taken| &taken.record.id).collect();
     assert_eq!(taken, [&ids[0], &ids[2]]);
+}
+
+/// Sends a signal to the Redis.
+fn signal(redis: &RedisChild, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(redis.pid()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+#[tokio::test]
+async fn who_did_not_hear_what_it_took_has_it_with_the_next_call() {
+    let redis = RedisChild::start(&DURABLE);
+    let options = RedisJournalOptions {
+        keys: Keys::new("test:"),
+        deadline: Duration::from_secs(1),
+        ..RedisJournalOptions::default()
+    };
+    let journal = RedisJournal::new(&redis.url(), options).unwrap();
+    let (first, second) = (request("1"), request("2"));
+    let one = Take {
+        uid: uid(),
+        most: 1,
+        concurrency: 1,
+        strict: false,
+        lease: LEASE,
+    };
+    assert!(journal.take(&one).await.unwrap().claimed.is_empty());
+    journal.admit(first.clone()).await.unwrap();
+    signal(&redis, Signal::STOP);
+    assert!(journal.take(&one).await.is_err());
+    signal(&redis, Signal::CONT);
+    journal.admit(second.clone()).await.unwrap();
+    assert_eq!(state(&journal, &first.id).await, State::Claimed);
+    let taken = journal.take(&one).await.unwrap().claimed;
+    let [taken] = &taken[..] else {
+        panic!("{taken:?}")
+    };
+    assert_eq!(taken.record.id, first.id);
+    assert_eq!(taken.record.standing.attempts, 1);
+    assert!(journal.take(&one).await.unwrap().claimed.is_empty(), "once");
+    let done = ends(Verdict::Settle(State::Completed));
+    assert!(journal.settle(&taken.claim(), done).await.unwrap());
+    let next = journal.take(&one).await.unwrap().claimed;
+    assert_eq!(next[0].record.id, second.id);
+}
+
+#[tokio::test]
+async fn law_3_a_redis_without_memory_takes_no_claim_away_and_hears_how_it_ended() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = journal(&redis);
+    let admissions: Vec<_> = (0..4).map(|_| request("x")).collect();
+    for admission in &admissions {
+        journal.admit(admission.clone()).await.unwrap();
+    }
+    let taken = take(&journal, 3, false).await.claimed;
+    let _: String = redis.run(&["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = journal.admit(request("y")).await;
+    assert!(matches!(refused, Err(JournalError::Link(_))), "{refused:?}");
+    for claimed in &taken {
+        assert!(journal.renew(&claimed.claim(), LEASE).await.unwrap());
+    }
+    let verdicts = [
+        Verdict::Settle(State::Completed),
+        Verdict::Settle(State::Failed),
+        Verdict::Retry(LEASE),
+    ];
+    for (claimed, verdict) in taken.iter().zip(verdicts) {
+        let end = answered(verdict, b"done".to_vec());
+        assert!(journal.settle(&claimed.claim(), end).await.unwrap());
+    }
+    let last = take(&journal, 1, false).await.claimed.remove(0);
+    assert_eq!(last.record.id, admissions[3].id);
+    journal.cancel(&last.record.id, "").await.unwrap();
+    journal.forget(&last.record.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_many_at_once_each_hears_what_came_of_its_own() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = with_memory(&redis, 1 << 30);
+    let admissions: Vec<_> = (0..300_u32).map(|n| request(n.to_string())).collect();
+    let admitted = admissions.iter().map(|one| journal.admit(one.clone()));
+    let admitted = futures::future::join_all(admitted).await;
+    let (kept, refused): (Vec<_>, Vec<_>) = admissions
+        .iter()
+        .zip(admitted)
+        .partition(|(_, said)| matches!(said, Ok(Admitted::Kept)));
+    assert_eq!((kept.len(), refused.len()), (100, 200), "maxQueue is 100");
+    for (one, said) in refused {
+        assert!(matches!(said, Err(JournalError::Full(Bound::Queue))));
+        assert_eq!(journal.get(&one.id).await.unwrap(), None);
+    }
+    let listed = journal.list(&uid(), &[], None, 1000).await.unwrap();
+    assert_eq!(listed.len(), 100);
+    assert!(listed.is_sorted_by(|a, b| a.sequence > b.sequence));
+    let claims = Take {
+        uid: uid(),
+        most: 90,
+        concurrency: 90,
+        strict: false,
+        lease: LEASE,
+    };
+    let taken = journal.take(&claims).await.unwrap().claimed;
+    assert_eq!(taken.len(), 90);
+    let lost = |n: usize| n.is_multiple_of(3);
+    let ended = taken.iter().enumerate().map(|(n, one)| {
+        let mut claim = one.claim();
+        claim.token += u64::from(lost(n));
+        let end = answered(Verdict::Settle(State::Completed), one.body.to_vec());
+        let journal = &journal;
+        async move { journal.settle(&claim, end).await.unwrap() }
+    });
+    let ended = futures::future::join_all(ended).await;
+    for (n, (one, held)) in taken.iter().zip(ended).enumerate() {
+        assert_eq!(held, !lost(n));
+        let answer = journal.answer_body(&one.record.id).await.unwrap();
+        assert_eq!(answer, held.then(|| one.body.clone()));
+    }
+    let before = Some(listed[9].sequence);
+    let older = journal.list(&uid(), &[], before, 1000).await.unwrap();
+    assert_eq!(older.len(), 90, "wherever they stand");
+    let backlog = journal.backlogs().await.unwrap().remove(0);
+    let count = |state| backlog.count(&[state]);
+    let counts = (count(State::Pending), count(State::Claimed));
+    assert_eq!((counts, count(State::Completed)), ((10, 30), 60));
+}
+
+/// Otherwise its claim might be ended before it is there.
+#[tokio::test]
+async fn an_admission_that_nobody_waits_for_any_more_is_not_written() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = journal(&redis);
+    journal.admit(request("first")).await.unwrap();
+    let given_up = request("given up");
+    assert!(journal.admit(given_up.clone()).now_or_never().is_none());
+    journal.admit(request("last")).await.unwrap();
+    assert_eq!(journal.get(&given_up.id).await.unwrap(), None);
+    let listed = journal.list(&uid(), &[], None, 9).await.unwrap();
+    assert_eq!(listed.len(), 2);
 }
 
 fn called_back() -> Admission {
@@ -308,7 +453,7 @@ async fn what_somebody_shall_be_told_of_makes_no_room_before() {
         .unwrap();
     journal.admit(big).await.unwrap();
     assert_eq!(journal.get(&admission.id).await.unwrap(), None);
-    let left: Vec<String> = redis.run(&["ZRANGE", "test:journal:callbacks", "0", "-1"]);
+    let left: Vec<String> = redis.run(&["KEYS", "test:*:callback*"]);
     assert!(left.is_empty());
 }
 
@@ -383,11 +528,7 @@ async fn events_are_kept_once_under_their_claim_and_gone_with_their_record() {
             .unwrap()
     );
 
-    let held: u64 = redis
-        .run::<String>(&["HGET", "test:journal:totals", "bytes"])
-        .parse()
-        .unwrap();
-    assert!(held > 3 * 64, "they count");
+    assert!(held(&redis) > 1024 + 3 * 64, "they count");
     let retry = ends(Verdict::Retry(Duration::ZERO));
     assert!(journal.settle(&claim, retry).await.unwrap());
     assert!(
@@ -418,13 +559,9 @@ async fn events_are_kept_once_under_their_claim_and_gone_with_their_record() {
         "its end changes nothing"
     );
     journal.forget(id).await.unwrap();
-    let mut left: Vec<String> = redis.run(&["KEYS", "*"]);
-    left.sort_unstable();
-    assert_eq!(left, ["test:journal:sequence", "test:journal:totals"]);
-    assert_eq!(
-        redis.run::<String>(&["HGET", "test:journal:totals", "bytes"]),
-        "0"
-    );
+    let left: Vec<String> = redis.run(&["KEYS", "*"]);
+    assert_eq!(left, ["test:journal-2:agents"]);
+    assert_eq!(held(&redis), 0);
 }
 
 #[tokio::test]
@@ -458,11 +595,7 @@ async fn the_oldest_events_make_room_for_the_newest_and_for_nobody_elses_request
     let kept = numbers(&journal, &admission.id, begin).await;
     assert_eq!(kept.last(), Some(&40));
     assert!((10..20).contains(&kept.len()), "{kept:?}");
-    let held: u64 = redis
-        .run::<String>(&["HGET", "test:journal:totals", "bytes"])
-        .parse()
-        .unwrap();
-    assert!(held <= 20_000, "{held}");
+    assert!(held(&redis) <= 20_000, "{}", held(&redis));
     let lost = Addition {
         last: 45,
         ..addition(&[], 1 << 20)

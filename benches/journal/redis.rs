@@ -48,9 +48,9 @@ impl Redis {
     /// Waits until so many of an agent's requests are completed.
     pub fn until_completed(&self, agent: &str, count: u64) {
         let until = Instant::now() + Duration::from_secs(120);
-        let key = format!("agentainer:journal:counts:{agent}");
         loop {
-            let done: Option<u64> = self.0.run(&["HGET", &key, "completed"]);
+            let sums: Option<String> = self.0.run(&["HGET", "agentainer:journal-2:agents", agent]);
+            let done = sums.and_then(|sums| sums.split('\t').nth(3)?.parse::<u64>().ok());
             if done == Some(count) {
                 return;
             }
@@ -69,7 +69,7 @@ impl Redis {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "+OK");
         let ours = |line: &String| {
-            line.contains("agentainer:journal:")
+            line.contains("agentainer:journal-2:")
                 && !line.contains(" lua] ")
                 && !line.contains("\"HGET\"")
         };

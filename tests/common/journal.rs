@@ -552,3 +552,30 @@ pub async fn each_bound_refuses_and_what_is_settled_makes_room(of: &impl Fixture
     );
     assert_eq!(state(&journal, &big.id).await, State::Unknown);
 }
+
+pub async fn the_oldest_that_waits_may_be_the_last_that_is_due(of: &impl Fixture) {
+    let journal = of.journal(ROOM);
+    let first = request("1");
+    journal.admit(first.clone()).await.unwrap();
+    let first = journal.get(&first.id).await.unwrap().unwrap();
+    // One that was admitted later, by the journal's clock.
+    let second = loop {
+        let next = request("2");
+        journal.admit(next.clone()).await.unwrap();
+        let next = journal.get(&next.id).await.unwrap().unwrap();
+        if next.admitted > first.admitted {
+            break next;
+        }
+        journal.cancel(&next.id, "").await.unwrap();
+    };
+    for (claimed, due) in take(&journal, 2, false).await.claimed.iter().zip([2, 1]) {
+        let later = ends(Verdict::Retry(LEASE * due));
+        assert!(journal.settle(&claimed.claim(), later).await.unwrap());
+    }
+    let backlog = journal.backlogs().await.unwrap().remove(0);
+    assert_eq!(backlog.count(&[State::Retrying]), 2);
+    assert_eq!(backlog.oldest, Some(first.admitted));
+    journal.cancel(&first.id, "").await.unwrap();
+    let backlog = journal.backlogs().await.unwrap().remove(0);
+    assert_eq!(backlog.oldest, Some(second.admitted));
+}

@@ -1,5 +1,6 @@
 //! Callbacks in Redis.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,15 +25,20 @@ impl CallbackJournal for RedisJournal {
             calls: Vec::new(),
             next: next.map(Duration::from_millis),
         };
-        for pair in said.get(1..).unwrap_or_default().chunks_exact(2) {
+        let pairs = said.get(1..).unwrap_or_default().chunks_exact(2);
+        let (mut ids, mut tokens) = (Vec::new(), BTreeMap::new());
+        for pair in pairs {
             let [id, token] = pair else { continue };
-            let token = token
+            let token: u64 = token
                 .parse()
-                .map_err(|_| JournalError::Corrupt("callback-token"))?;
-            let ids = [id.clone()];
-            let found = read::records(&self.link, &self.prefix, &ids).await?;
-            let calls = found.into_iter().map(|record| Call { record, token });
-            taken.calls.extend(calls);
+                .map_err(|_| JournalError::Corrupt("callback"))?;
+            ids.push(id.clone());
+            tokens.insert(id.as_str(), token);
+        }
+        for record in read::records(&self.link, &self.prefix, &ids).await? {
+            if let Some(&token) = tokens.get(record.id.as_str()) {
+                taken.calls.push(Call { record, token });
+            }
         }
         Ok(taken)
     }
@@ -48,7 +54,7 @@ impl CallbackJournal for RedisJournal {
             .arg(token)
             .arg(state.word())
             .arg(millis(after))
-            .arg(reason);
+            .arg(read::line(reason).as_ref());
         let held: i64 = self
             .link
             .run("end of a callback", &call, Repeat::Harmless)

@@ -1,23 +1,26 @@
-//! The journal in Redis: the adapter of [`RequestJournal`]. Each transition is one script of `scripts/`, on Redis' own time; all keys
-//! are below `keys::Keys::journal`. Made by `app`; works with any Redis from 6.2 on, without a cluster.
+//! The journal in Redis: the adapter of [`RequestJournal`]. Each transition is one script of `scripts/`, on Redis' own time, and
+//! admissions and ends of claims are written many at a time (`writer`); all keys are below `keys::Keys::journal`. Made by `app`; works with any Redis from 6.2 on, without a cluster.
 
 mod callbacks;
 mod durable;
 mod events;
 mod read;
+mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Script, ScriptInvocation, from_redis_value as value_of};
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use self::durable::Durable;
-use super::policy::Verdict;
+use self::writer::Writer;
 use super::{
-    Admission, Admitted, Backlog, Begin, Bound, Claim, Claimed, JournalError, Key, Record,
-    RecordId, RequestJournal, Result, Settlement, State, Take, Taken,
+    Admission, Admitted, Backlog, Claim, Claimed, JournalError, Record, RecordId, RequestJournal,
+    Result, Settlement, State, Take, Taken,
 };
 use crate::agent::Uid;
 use crate::keys::Keys;
@@ -54,7 +57,10 @@ pub struct RedisJournal {
     options: RedisJournalOptions,
     prefix: String,
     scripts: Arc<Scripts>,
+    writer: Writer,
     durable: Durable,
+    /// Calls to take something that got no answer: what they took is theirs who calls again.
+    unheard: Mutex<BTreeMap<Uid, String>>,
 }
 
 #[derive(Debug)]
@@ -76,23 +82,23 @@ struct Scripts {
 
 impl Scripts {
     fn new() -> Self {
-        let of = |text: &str| {
-            let shared = include_str!("scripts/shared.lua");
-            Script::new(&format!("{shared}\n{text}"))
-        };
+        let shared = include_str!("scripts/shared.lua");
+        let room = include_str!("scripts/room.lua");
+        let of = |text: &str| Script::new(&format!("{shared}\n{text}"));
+        let with_room = |text: &str| Script::new(&format!("{shared}\n{room}\n{text}"));
         Self {
-            admit: of(include_str!("scripts/admit.lua")),
-            take: of(include_str!("scripts/take.lua")),
+            admit: with_room(include_str!("scripts/admit.lua")),
+            take: with_room(include_str!("scripts/take.lua")),
             renew: of(include_str!("scripts/renew.lua")),
             settle: of(include_str!("scripts/settle.lua")),
-            change: of(include_str!("scripts/change.lua")),
-            sweep: of(include_str!("scripts/sweep.lua")),
+            change: with_room(include_str!("scripts/change.lua")),
+            sweep: with_room(include_str!("scripts/sweep.lua")),
             lapsed: of(include_str!("scripts/lapsed.lua")),
             backlogs: of(include_str!("scripts/backlogs.lua")),
             list: of(include_str!("scripts/list.lua")),
             calls: of(include_str!("scripts/calls.lua")),
             called: of(include_str!("scripts/called.lua")),
-            append: of(include_str!("scripts/append.lua")),
+            append: with_room(include_str!("scripts/append.lua")),
             events: of(include_str!("scripts/events.lua")),
         }
     }
@@ -105,12 +111,17 @@ impl RedisJournal {
     /// # Errors
     /// [`JournalError::Link`] when the URL is none of ours; the text never repeats it.
     pub fn new(url: &str, options: RedisJournalOptions) -> Result<Self> {
+        let link = Link::new(url, options.deadline)?;
+        let prefix = options.keys.journal();
+        let scripts = Arc::new(Scripts::new());
         Ok(Self {
-            link: Link::new(url, options.deadline)?,
-            prefix: options.keys.journal(),
+            writer: Writer::new(&link, &prefix, options.memory, &scripts),
+            link,
+            prefix,
             durable: Durable::new(options.in_memory),
             options,
-            scripts: Arc::new(Scripts::new()),
+            scripts,
+            unheard: Mutex::default(),
         })
     }
 
@@ -130,7 +141,9 @@ impl RedisJournal {
 
     async fn change(&self, id: &RecordId, what: &str, reason: &str) -> Result<()> {
         let mut call = self.call(&self.scripts.change);
-        call.arg(id.as_str()).arg(what).arg(reason);
+        call.arg(id.as_str())
+            .arg(what)
+            .arg(read::line(reason).as_ref());
         // Sent twice, the second would find it done and call that a conflict.
         let said: String = self
             .link
@@ -154,69 +167,30 @@ fn millis(duration: Duration) -> u64 {
 impl RequestJournal for RedisJournal {
     async fn admit(&self, admission: Admission) -> Result<Admitted> {
         self.durable.check(&self.link).await?;
-        let head =
-            serde_json::to_vec(&admission.head).map_err(|_| JournalError::Corrupt("head"))?;
-        let (lease, reason) = match admission.begin {
-            Begin::Pending => (Duration::ZERO, ""),
-            Begin::Live(lease) => (lease, ""),
-            Begin::Unknown => (
-                Duration::ZERO,
-                "it was sent and no answer came: the agent may have handled it",
-            ),
-        };
-        let standing = admission.begin.standing();
-        let key = admission.key.as_ref();
-        let of_key = |part: fn(&Key) -> &str| key.map_or("", part);
-        let mut call = self.call(&self.scripts.admit);
-        call.arg(admission.id.as_str())
-            .arg(admission.uid.as_str())
-            .arg(&admission.agent)
-            .arg(standing.state.word())
-            .arg(head)
-            .arg(&admission.body[..])
-            .arg(&admission.capability)
-            .arg(millis(admission.ttl))
-            .arg(admission.bounds.max_queue)
-            .arg(admission.bounds.max_bytes)
-            .arg(self.options.memory)
-            .arg(reason)
-            .arg(standing.token)
-            .arg(standing.attempts)
-            .arg(millis(lease))
-            .arg(of_key(|key| &key.scope))
-            .arg(of_key(|key| &key.request))
-            .arg(of_key(|key| &key.salt))
-            .arg(of_key(|key| {
-                key.replaces.as_ref().map_or("", RecordId::as_str)
-            }))
-            .arg(admission.callback.unwrap_or_default());
-        let said: String = self
-            .link
-            .run("admission of a request", &call, Repeat::Harmless)
-            .await?;
-        match said.as_str() {
-            "queue" => Err(JournalError::Full(Bound::Queue)),
-            "bytes" => Err(JournalError::Full(Bound::Bytes)),
-            "memory" => Err(JournalError::Full(Bound::Memory)),
-            "ok" => Ok(Admitted::Kept),
-            other => read::known(other).ok_or(JournalError::Corrupt("key")),
-        }
+        self.writer.admit(admission).await
     }
 
     async fn take(&self, take: &Take) -> Result<Taken> {
+        // Whether an answer was lost is known by the next call, which gets what that one took.
+        let lost = self.unheard.lock().remove(&take.uid);
+        let again = lost.is_some();
+        let name = lost.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
         let mut call = self.call(&self.scripts.take);
         call.arg(take.uid.as_str())
             .arg(take.most)
             .arg(take.concurrency)
             .arg(u8::from(take.strict))
-            .arg(millis(take.lease));
-        for field in read::FIELDS {
-            call.arg(field);
-        }
-        let said: Vec<::redis::Value> = self
+            .arg(millis(take.lease))
+            .arg(&name)
+            .arg(u8::from(again))
+            .arg(&read::CALLBACK);
+        let said: std::result::Result<Vec<::redis::Value>, _> = self
             .link
             .run("claim of requests", &call, Repeat::Never)
-            .await?;
+            .await;
+        let said = said.inspect_err(|_| {
+            self.unheard.lock().insert(take.uid.clone(), name);
+        })?;
         let mut said = said.into_iter();
         let mut number = || said.next().and_then(|value| value_of::<i64>(value).ok());
         let mut taken = Taken {
@@ -247,31 +221,7 @@ impl RequestJournal for RedisJournal {
     }
 
     async fn settle(&self, claim: &Claim, settlement: Settlement) -> Result<bool> {
-        let (state, after) = match settlement.verdict {
-            Verdict::Release => (State::Pending, Duration::ZERO),
-            Verdict::Retry(after) => (State::Retrying, after),
-            Verdict::Settle(state) => (state, Duration::ZERO),
-        };
-        let (head, body) = match settlement.answer {
-            Some(answer) => (
-                serde_json::to_vec(&answer.head).map_err(|_| JournalError::Corrupt("answer"))?,
-                answer.body,
-            ),
-            None => (Vec::new(), Bytes::new()),
-        };
-        let mut call = self.call(&self.scripts.settle);
-        call.arg(claim.id.as_str())
-            .arg(claim.token)
-            .arg(state.word())
-            .arg(millis(after))
-            .arg(&settlement.reason)
-            .arg(head)
-            .arg(&body[..]);
-        let held: i64 = self
-            .link
-            .run("settling of a request", &call, Repeat::Harmless)
-            .await?;
-        Ok(held == 1)
+        self.writer.settle(claim.clone(), settlement).await
     }
 
     async fn lapsed(&self) -> Result<Vec<Record>> {
@@ -298,11 +248,11 @@ impl RequestJournal for RedisJournal {
     }
 
     async fn body(&self, id: &RecordId) -> Result<Option<Bytes>> {
-        read::bytes(&self.link, &self.prefix, id, "body", "body").await
+        read::body(&self.link, &self.prefix, id).await
     }
 
     async fn answer_body(&self, id: &RecordId) -> Result<Option<Bytes>> {
-        read::bytes(&self.link, &self.prefix, id, "answer-body", "answer").await
+        read::answer_body(&self.link, &self.prefix, id).await
     }
 
     async fn list(
@@ -314,7 +264,7 @@ impl RequestJournal for RedisJournal {
     ) -> Result<Vec<Record>> {
         let mut call = self.call(&self.scripts.list);
         call.arg(uid.as_str())
-            .arg(before.map_or_else(|| "+inf".to_owned(), |before| format!("({before}")))
+            .arg(before.map_or_else(String::new, |before| before.to_string()))
             .arg(limit);
         for state in states {
             call.arg(state.word());

@@ -3,32 +3,36 @@
 -- Answers whether the claim was held still.
 local r = load(ARGV[2])
 if not r or r.state ~= 'claimed' or r.token ~= ARGV[3] then return 0 end
-local key, run = events(r.id), tonumber(ARGV[3])
-local v = redis.call('HMGET', record(r.id), 'events-run', 'events-number', 'events-bytes')
-local number = tonumber(v[1] or '0') == run and tonumber(v[2]) or 0
+local stream, most = events(r.id), tonumber(ARGV[6])
+local v = call('HMGET', run(r.id), 'run', 'number', 'bytes')
+local number = v[1] == ARGV[3] and tonumber(v[2]) or 0
 local before = tonumber(v[3] or '0')
 local size = before
 for k = 7, #ARGV, 3 do
   local n = tonumber(ARGV[k])
   if n > number then
-    redis.call('XADD', key, ARGV[3] .. '-' .. ARGV[k], 'l', ARGV[k + 1], 'i', ARGV[k + 2])
+    call('XADD', stream, ARGV[3] .. '-' .. ARGV[k], 'l', ARGV[k + 1], 'i', ARGV[k + 2])
     size = size + #ARGV[k + 1] + #ARGV[k + 2] + 64
     number = n
   end
 end
-number = math.max(number, tonumber(ARGV[4]))
-redis.call('HSET', record(r.id), 'events-run', ARGV[3], 'events-number', text(number))
-local fits = make_room(size - before, tonumber(ARGV[6]))
+local fits = make_room(size - before, most)
 while size > tonumber(ARGV[5]) or (not fits and size > 0) do
-  local first = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+  local first = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   if not first then
     size = 0
     break
   end
-  redis.call('XDEL', key, first[1])
+  call('XDEL', stream, first[1])
   size = size - #first[2][2] - #first[2][4] - 64
-  fits = total() + size - before <= tonumber(ARGV[6])
+  fits = sum('')[1] + size - before <= most
 end
-redis.call('HSET', record(r.id), 'events-bytes', text(size))
-resize(r, r.size + size - before)
+call('HSET', run(r.id), 'run', ARGV[3], 'number', math.max(number, ARGV[4]), 'bytes', size)
+if r.streams ~= '1' then
+  r.streams = '1'
+  change(r)
+end
+local of_all, of_agent = sum(''), sum(r.uid)
+of_all[1], of_agent[BYTES] = of_all[1] + size - before, of_agent[BYTES] + size - before
+flush()
 return 1

@@ -1,2 +1,2 @@
 -- Names records whose claim ran out. ARGV: prefix.
-return redis.call('ZRANGEBYSCORE', leases, '-inf', text(now), 'LIMIT', 0, 200)
+return call('ZRANGEBYSCORE', times, first_of(CLAIMED), CLAIMED .. from_now(0), 'LIMIT', 0, 200)

@@ -1,20 +1,36 @@
--- Ends a claim. ARGV: prefix, id, token, state ('pending' gives it back), ms until it is due, reason, answer's head, answer's body.
--- Answers whether it was held still; once more under the same claim and to the same end, it was.
-local r = load(ARGV[2])
-local state = ARGV[4]
-if not r or r.token ~= ARGV[3] then return 0 end
-if r.state ~= 'claimed' then return r.state == state and 1 or 0 end
-leave(r)
-r.state = 'completed' -- of no queue for now
-if ARGV[7] ~= '' then
-  local before = tonumber(redis.call('HGET', record(r.id), 'answer-length') or '0')
-  local length = #ARGV[7] + #ARGV[8]
-  redis.call('DEL', answer(r.id))
-  redis.call('HSET', record(r.id), 'answer', ARGV[7], 'answer-length', text(length))
-  keep(r.id, 'answer-body', answer(r.id), ARGV[8])
-  resize(r, r.size - before + length)
+-- Ends claims. ARGV: prefix, and of each: id, token, state ('pending' gives it back), ms until it is due, reason, answer's head,
+-- answer's body, length of both.
+-- Answers for each whether it was held still; once more under the same claim and to the same end, it was.
+local EACH, names, said = 8, {}, {}
+for k = 2, #ARGV, EACH do names[#names + 1] = record(ARGV[k]) end
+for n, text in ipairs(call('MGET', unpack(names))) do
+  local id = ARGV[2 + (n - 1) * EACH]
+  if not records[id] then records[id] = text and read(id, text) or false end
 end
-redis.call('HSET', record(r.id), 'reason', ARGV[6])
-if state == 'pending' then redis.call('HINCRBY', record(r.id), 'attempts', -1) end
-enter(r, state, now + tonumber(ARGV[5]))
-return 1
+
+local function settle(id, token, state, after, reason, head, bytes_of, length)
+  local r = records[id]
+  if not r or r.token ~= token then return 0 end
+  if r.state ~= 'claimed' then return r.state == state and 1 or 0 end
+  leave(r)
+  r.state = 'completed' -- of no queue for now
+  if head ~= '' then
+    grow(r, length - r.answered)
+    r.answer, r.answered = head, length
+    if bytes_of ~= '' then
+      bytes[#bytes + 1] = answer(id)
+      bytes[#bytes + 1] = bytes_of
+    else
+      gone[#gone + 1] = answer(id)
+    end
+  end
+  r.reason = reason
+  if state == 'pending' then r.attempts = r.attempts - 1 end
+  enter(r, state, from_now(after))
+  return 1
+end
+
+even_without_memory()
+for k = 2, #ARGV, EACH do said[#said + 1] = settle(unpack(ARGV, k, k + EACH - 1)) end
+flush()
+return said

@@ -1,155 +1,218 @@
--- Shared by all scripts of the journal. ARGV[1] is the prefix of its keys, whose meaning stands in keys.rs. Time is Redis' own, in
+-- Shared by the journal's scripts. ARGV[1] is the prefix of its keys, whose meaning stands in keys.rs. Time is Redis' own, in
 -- milliseconds since 1970.
-local prefix = ARGV[1]
+--
+-- A script changes what it read in tables of its own, and flush() writes it: each call costs Redis some microseconds, and as many
+-- more for its line in the file, so that many records are written with few.
+local prefix, call = ARGV[1], redis.call
 local function record(id) return prefix .. 'record:' .. id end
 local function body(id) return prefix .. 'body:' .. id end
 local function answer(id) return prefix .. 'answer:' .. id end
 local function events(id) return prefix .. 'events:' .. id end
-local function of(kind, uid) return prefix .. kind .. ':' .. uid end
+local function run(id) return prefix .. 'run:' .. id end
+local function callback(id) return prefix .. 'callback:' .. id end
+local function all(uid) return prefix .. 'all:' .. uid end
+local function later(uid) return prefix .. 'later:' .. uid end
 local function key(uid, scope) return prefix .. 'key:' .. uid .. ':' .. scope end
-local timers, leases, done, agents = prefix .. 'timers', prefix .. 'leases', prefix .. 'done', prefix .. 'agents'
-local totals, sequence, callbacks = prefix .. 'totals', prefix .. 'sequence', prefix .. 'callbacks'
-local function text(number) return string.format('%.0f', number) end
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+local agents, times, callbacks = prefix .. 'agents', prefix .. 'times', prefix .. 'callbacks'
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local settled = { completed = true, failed = true, unknown = true, dead = true, cancelled = true, expired = true }
+-- Numbers of a record stay the text that they are: to make one of a number costs as much as a call.
+local times_from_now = {}
+-- The time in so many milliseconds, as text. It has 13 digits until the year 2286, as a place in the order of admission has always.
+local function from_now(ms)
+  local text = times_from_now[ms]
+  if not text then
+    text = string.format('%d', now + ms)
+    times_from_now[ms] = text
+  end
+  return text
+end
+
+-- A sorted set is several behind each other: the first of a score's 14 digits says which of them, the rest is the place in it.
+-- Of all(uid), by admission: what waits, what waits for its time, what is in delivery, and all else.
+local WAITS, RESTS, DELIVERED, ELSE = '0', '1', '2', '3'
+-- Of times: settled and nobody need look at it, by when it is forgotten; all else, by when it is forgotten or given up; claimed, by
+-- until when the claim holds.
+local DONE, KEPT, CLAIMED = '0', '1', '2'
+local function first_of(part) return part .. '0000000000000' end
+local function behind(part) return '(' .. part + 1 .. '0000000000000' end
+
+-- How many are in each state, in this order; then the bytes of what is not settled, and how many ever were admitted and came to each end.
+local at = { pending = 1, claimed = 2, retrying = 3, completed = 4, failed = 5, unknown = 6, dead = 7, cancelled = 8, expired = 9 }
+local BYTES, ADMITTED, ENDED, NAME = 10, 11, 8, 18
+local function settled(state) return at[state] > 3 end
 local attention = { failed = true, unknown = true, dead = true }
 
--- A long body has a key of its own, so that reading a record never carries it.
-local LONG = 16384
-local function keep(id, field, key, bytes)
-  if #bytes > LONG then
-    redis.call('SET', key, bytes)
-    redis.call('HDEL', record(id), field)
-  else
-    redis.call('HSET', record(id), field, bytes)
+local sums, summed = {}, {}
+-- An agent's numbers, to be changed; those of all, its bytes and the last place in the order of admission, under ''.
+local function sum(uid)
+  local of = sums[uid]
+  if not of then
+    of = {}
+    for part in string.gmatch(call('HGET', agents, uid) or '', '[^\t]+') do of[#of + 1] = part end
+    if not of[1] then
+      for n = 1, uid == '' and 2 or NAME - 1 do of[n] = 0 end
+    end
+    sums[uid] = of
+    summed[#summed + 1] = uid
   end
+  return of
+end
+
+local records, changed = {}, {}
+-- Its first line is what becomes of it, the second what it is; then come why it stands where it does, the head of its answer, and what it
+-- was admitted with, which is no script's business.
+local FORM = '^([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\n]*)\n'
+  .. '([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\t]*)\t([^\n]*)\n()'
+local function read(id, text)
+  local r, from = { id = id }, nil
+  r.state, r.token, r.attempts, r.forgiven, r.live, r.taker, r.streams, r.deadline, r.settled, r.size, r.answered,
+    r.uid, r.sequence, r.admitted, r.ttl, r.length, r.called, r.scope, from = string.match(text, FORM)
+  if not from then return nil end
+  local reason_ends = string.find(text, '\n', from, true)
+  local answer_ends = string.find(text, '\n', reason_ends + 1, true)
+  r.reason, r.answer = string.sub(text, from, reason_ends - 1), string.sub(text, reason_ends + 1, answer_ends - 1)
+  r.rest = string.sub(text, answer_ends + 1)
+  records[id] = r
+  return r
 end
 
 local function load(id)
-  local v = redis.call('HMGET', record(id), 'uid', 'state', 'token', 'attempts', 'sequence', 'size', 'ttl', 'until', 'live',
-    'scope', 'callback')
-  if not v[1] then return nil end
-  return { id = id, uid = v[1], state = v[2], token = v[3], attempts = tonumber(v[4]), sequence = tonumber(v[5]),
-    size = tonumber(v[6]), ttl = tonumber(v[7]), deadline = tonumber(v[8]), live = v[9] == '1', scope = v[10],
-    callback = v[11] and true }
+  local r = records[id]
+  if r == nil then
+    local text = call('GET', record(id))
+    r = text and read(id, text) or false
+    records[id] = r
+  end
+  return r
 end
 
-local function count(r, state, by)
-  local counts = of('counts', r.uid)
-  if redis.call('HINCRBY', counts, state, by) <= 0 then redis.call('HDEL', counts, state) end
+-- Is to be written.
+local function change(r)
+  if not r.changed then
+    r.changed = true
+    changed[#changed + 1] = r
+  end
 end
 
-local function queued(r, by)
-  redis.call('HINCRBY', of('counts', r.uid), 'bytes', by)
+local timed, placed, bytes, gone = {}, {}, {}, {}
+local function time(r, part, when)
+  timed[#timed + 1] = part .. when
+  timed[#timed + 1] = r.id
+end
+local function place(r, part)
+  local of = placed[r.uid]
+  if not of then
+    of = {}
+    placed[r.uid] = of
+  end
+  of[#of + 1] = part .. r.sequence
+  of[#of + 1] = r.id
 end
 
-local function resize(r, size)
-  redis.call('HINCRBY', totals, 'bytes', size - r.size)
-  if not settled[r.state] then queued(r, size - r.size) end
-  r.size = size
-  redis.call('HSET', record(r.id), 'size', text(size))
+-- Writes all that was changed. A record is written last: without it there is none, whatever else stands of it, should a transaction
+-- be cut short; and what its state has no use for goes behind it.
+local function flush()
+  for uid, of in pairs(placed) do call('ZADD', all(uid), unpack(of)) end
+  if timed[1] then call('ZADD', times, unpack(timed)) end
+  local fields = {}
+  for _, uid in ipairs(summed) do
+    local of, left = sums[uid], uid == ''
+    for n = 1, left and 0 or 9 do left = left or of[n] ~= 0 and of[n] ~= '0' end
+    if left then
+      fields[#fields + 1] = uid
+      fields[#fields + 1] = table.concat(of, '\t')
+    else
+      call('HDEL', agents, uid)
+    end
+  end
+  if fields[1] then call('HSET', agents, unpack(fields)) end
+  for _, r in ipairs(changed) do
+    if records[r.id] then
+      bytes[#bytes + 1] = record(r.id)
+      bytes[#bytes + 1] = r.state .. '\t' .. r.token .. '\t' .. r.attempts .. '\t' .. r.forgiven .. '\t' .. r.live .. '\t' .. r.taker
+        .. '\t' .. r.streams .. '\t' .. r.deadline .. '\t' .. r.settled .. '\t' .. r.size .. '\t' .. r.answered .. '\n' .. r.uid .. '\t' .. r.sequence
+        .. '\t' .. r.admitted .. '\t' .. r.ttl .. '\t' .. r.length .. '\t' .. r.called .. '\t' .. r.scope .. '\n' .. r.reason
+        .. '\n' .. r.answer .. '\n' .. r.rest
+    end
+    r.changed = nil
+  end
+  if bytes[1] then call('MSET', unpack(bytes)) end
+  if gone[1] then call('DEL', unpack(gone)) end
+  sums, summed, changed, timed, placed, bytes, gone = {}, {}, {}, {}, {}, {}, {}
+end
+
+-- Redis out of memory carries out what a script writes once it has written something that takes none. For what must go on then.
+local function even_without_memory() call('DEL', prefix .. 'nothing') end
+
+-- What it takes, with its events.
+local function weight(r) return r.size + (r.streams == '1' and call('HGET', run(r.id), 'bytes') or 0) end
+
+-- It takes so much more.
+local function grow(r, by)
+  if by == 0 then return end
+  local of = sum('')
+  of[1] = of[1] + by
+  if not settled(r.state) then
+    of = sum(r.uid)
+    of[BYTES] = of[BYTES] + by
+  end
+  r.size = r.size + by
+  change(r)
 end
 
 -- Takes it out of where its state has it.
 local function leave(r)
-  if r.state == 'pending' then
-    redis.call('ZREM', of('waiting', r.uid), r.id)
-  elseif r.state == 'retrying' then
-    redis.call('ZREM', of('waiting', r.uid), r.id)
-    redis.call('ZREM', of('later', r.uid), r.id)
-  elseif r.state == 'claimed' then
-    redis.call('ZREM', of('claimed', r.uid), r.id)
-    redis.call('ZREM', leases, r.id)
-    if r.live then
-      r.live = false
-      redis.call('HDEL', record(r.id), 'live')
-    end
-  else
-    redis.call('ZREM', done, r.id)
-    if r.callback then
-      redis.call('ZREM', callbacks, r.id)
-      redis.call('HDEL', record(r.id), 'callback-state', 'callback-reason', 'calls')
-    end
+  local of, state = sum(r.uid), r.state
+  of[at[state]] = of[at[state]] - 1
+  if not settled(state) then
+    of[BYTES] = of[BYTES] - weight(r)
+    if state == 'retrying' then call('ZREM', later(r.uid), r.id) end
+  elseif r.called == '1' then
+    call('ZREM', callbacks, r.id)
+    call('HDEL', callback(r.id), 'state', 'reason', 'calls')
   end
-  count(r, r.state, -1)
-  if not settled[r.state] then queued(r, -r.size) end
 end
 
--- Puts it where its new state has it. `at`: when it is due, or until when its claim holds.
-local function enter(r, state, at)
+-- Puts it where its new state has it. `when`: when it is due, or until when its claim holds.
+local function enter(r, state, when)
+  local of = sum(r.uid)
   r.state = state
-  redis.call('HSET', record(r.id), 'state', state)
-  count(r, state, 1)
-  if not settled[state] then queued(r, r.size) end
-  if state == 'pending' then
-    redis.call('ZADD', of('waiting', r.uid), text(r.sequence), r.id)
-  elseif state == 'retrying' then
-    redis.call('ZADD', of('later', r.uid), text(at), r.id)
-  elseif state == 'claimed' then
-    -- What is live is no delivery from the queue, and takes no place of one.
-    if not r.live then redis.call('ZADD', of('claimed', r.uid), text(at), r.id) end
-    redis.call('ZADD', leases, text(at), r.id)
-  end
-  if settled[state] then
-    redis.call('HINCRBY', of('counts', r.uid), 'ended:' .. state, 1)
-    r.deadline = now + r.ttl
-    redis.call('HSET', record(r.id), 'settled', text(now), 'until', text(r.deadline))
-    if r.callback then
-      -- Whoever shall be told is told first: until then it makes no room.
-      redis.call('HSET', record(r.id), 'callback-state', 'waiting')
-      redis.call('HINCRBY', record(r.id), 'callback-token', 1)
-      redis.call('ZADD', callbacks, text(now), r.id)
-    end
-    if not attention[state] then
-      if not r.callback then redis.call('ZADD', done, text(now), r.id) end
-      -- Nobody sends it again.
-      redis.call('HDEL', record(r.id), 'body')
-      redis.call('DEL', body(r.id))
-      local length = tonumber(redis.call('HGET', record(r.id), 'length'))
-      if redis.call('HGET', record(r.id), 'dropped') ~= '1' then
-        redis.call('HSET', record(r.id), 'dropped', '1')
-        resize(r, r.size - length)
-      end
-    end
-  end
+  of[at[state]] = of[at[state]] + 1
   if state == 'claimed' then
-    redis.call('ZREM', timers, r.id)
+    -- What is live is no delivery from the queue, and takes no place of one.
+    place(r, r.live == '1' and ELSE or DELIVERED)
+    time(r, CLAIMED, when)
   else
-    redis.call('ZADD', timers, text(r.deadline), r.id)
+    r.live, r.taker = '0', ''
+    local part = KEPT
+    if settled(state) then
+      of[ENDED + at[state]] = of[ENDED + at[state]] + 1
+      r.settled, r.deadline = from_now(0), from_now(r.ttl)
+      if r.called == '1' then
+        -- Whoever shall be told is told first: until then it makes no room.
+        call('HSET', callback(r.id), 'state', 'waiting')
+        call('HINCRBY', callback(r.id), 'token', 1)
+        call('ZADD', callbacks, now, r.id)
+      end
+      if not attention[state] then
+        if r.called ~= '1' then part = DONE end
+        if r.length ~= '0' then
+          -- Nobody sends it again.
+          gone[#gone + 1] = body(r.id)
+          grow(r, -r.length)
+        end
+      end
+      place(r, ELSE)
+    elseif state == 'retrying' then
+      call('ZADD', later(r.uid), when, r.id)
+      place(r, RESTS)
+    else
+      place(r, WAITS)
+    end
+    time(r, part, r.deadline)
   end
-end
-
-local function forget(r)
-  leave(r)
-  redis.call('ZREM', timers, r.id)
-  redis.call('ZREM', of('all', r.uid), r.id)
-  redis.call('HINCRBY', totals, 'bytes', -r.size)
-  redis.call('DEL', record(r.id), body(r.id), answer(r.id), events(r.id))
-  -- Another may have taken its key.
-  if r.scope and redis.call('GET', key(r.uid, r.scope)) == r.id then redis.call('DEL', key(r.uid, r.scope)) end
-  if redis.call('EXISTS', of('all', r.uid)) == 0 then
-    redis.call('HDEL', agents, r.uid)
-    redis.call('DEL', of('counts', r.uid))
-  end
-end
-
-local function total() return tonumber(redis.call('HGET', totals, 'bytes') or '0') end
-
--- Makes room for so many bytes more: what is settled and nobody need look at goes, the oldest first. Answers whether there is.
-local function make_room(size, most)
-  if total() + size <= most then return true end
-  for _, old in ipairs(redis.call('ZRANGE', done, 0, 99)) do
-    local r = load(old)
-    if r then forget(r) else redis.call('ZREM', done, old) end
-    if total() + size <= most then return true end
-  end
-  return false
-end
-
-local function expire(r)
-  leave(r)
-  redis.call('HSET', record(r.id), 'reason', 'it waited for longer than persistence.ttl')
-  enter(r, 'expired')
+  if not settled(state) then of[BYTES] = of[BYTES] + weight(r) end
+  change(r)
 end
