@@ -96,6 +96,7 @@ contract! {
     contract::without_a_finalizer_deletion_is_at_once
     contract::a_new_life_begins_with_nothing_of_the_old
     contract::the_status_lives_apart
+    contract::a_status_of_an_older_object_is_a_conflict
     contract::a_watch_resumes_from_its_position
     contract::every_watcher_sees_every_change
     contract::a_trimmed_position_is_expired

@@ -84,6 +84,7 @@ enum Op {
         of: usize,
         generation: u64,
         other_life: bool,
+        stale: bool,
     },
     Reserve {
         of: usize,
@@ -120,8 +121,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let of = 0..NAMES.len();
     let op = prop_oneof![
         6 => prop::collection::vec(steps(), 1..4).prop_map(Op::Commit),
-        2 => (of.clone(), 0_u64..3, prop::bool::weighted(0.1))
-            .prop_map(|(of, generation, other_life)| Op::Status { of, generation, other_life }),
+        2 => (of.clone(), 0_u64..3, prop::bool::weighted(0.1), prop::bool::weighted(0.2))
+            .prop_map(|(of, generation, other_life, stale)| Op::Status { of, generation, other_life, stale }),
         1 => (of.clone(), 0_u32..2, 0_u64..5).prop_map(|(of, ordinal, after)| Op::Reserve { of, ordinal, after }),
         1 => (of, 0_u8..2, 0_i64..9_000).prop_map(|(of, reason, second)| Op::Event { of, reason, second }),
     ];
@@ -310,6 +311,7 @@ async fn same(fake: &FakeStore, redis: &RedisStore, ops: &[Op]) {
                 of,
                 generation,
                 other_life,
+                stale,
             } => {
                 let uid = if *other_life {
                     Uid("nobody".to_owned())
@@ -320,10 +322,13 @@ async fn same(fake: &FakeStore, redis: &RedisStore, ops: &[Op]) {
                     observed_generation: *generation,
                     ..AgentStatus::default()
                 };
-                let name = name(NAMES[*of]);
+                let found = present(*of).cloned();
+                let mut read = found.unwrap_or_else(|| agent(NAMES[*of])).metadata;
+                read.uid = uid;
+                read.resource_version.0 += u64::from(*stale);
                 (
-                    format!("{:?}", fake.put_status(&name, &uid, &status).await),
-                    format!("{:?}", redis.put_status(&name, &uid, &status).await),
+                    format!("{:?}", fake.put_status(&read, &status).await),
+                    format!("{:?}", redis.put_status(&read, &status).await),
                 )
             }
             Op::Reserve { of, ordinal, after } => (

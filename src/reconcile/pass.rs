@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::host::ANOTHER_CLUSTER;
 use super::leadership::{Role, Standing};
 use super::{FormerLife, Key, PassError, Reconcile, Requeue};
-use crate::agent::{Agent, AgentStatus, Uid};
+use crate::agent::{Agent, AgentStatus, Metadata, Uid};
 use crate::clock;
 use crate::names::AgentName;
 use crate::observed::Observed;
 use crate::plan::{self, Input, Plan};
-use crate::store::{self, StoreClass};
+use crate::store::{self, StoreClass, StoreError};
 
 /// Between two tries of a pass that waits for the first look at the host.
 const HOST_LOOK: Duration = Duration::from_secs(1);
@@ -256,11 +256,15 @@ impl Reconcile {
         if agent.status == *status && !pending {
             return Ok(true);
         }
-        let uid = &agent.metadata.uid;
         let unsaved = match away {
             true => true,
-            false => match self.put_status(began, name, uid, status).await? {
+            false => match self.put_status(began, &agent.metadata, status).await? {
                 Ok(()) => false,
+                // What it rests on is no more: the next look sees what is.
+                Err(StoreError::Conflict { .. }) => {
+                    self.wake(Key::Agent(name.clone()));
+                    return Ok(false);
+                }
                 Err(error) if error.class() == StoreClass::Transient => {
                     tracing::warn!(agent = %name, %error, "status was not written");
                     true
@@ -280,11 +284,10 @@ impl Reconcile {
     async fn put_status(
         &self,
         began: Standing,
-        name: &AgentName,
-        uid: &Uid,
+        read: &Metadata,
         status: &AgentStatus,
     ) -> Result<store::Result<()>, PassError> {
-        let write = self.parts.store.put_status(name, uid, status);
+        let write = self.parts.store.put_status(read, status);
         let written = self.leadership.during(began, false, write).await;
         written.ok_or(PassError::NotLeading)
     }

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 pub use self::error::{StoreClass, StoreError};
 pub use self::members::{Beat, Drained, Lease, MemberId, Muster, Report};
 use crate::agent::{
-    Agent, AgentStatus, ClusterId, EventRecord, ResourceVersion, Revision, RevisionRecord, Uid,
+    Agent, AgentStatus, ClusterId, EventRecord, Metadata, ResourceVersion, Revision,
+    RevisionRecord, Uid,
 };
 use crate::names::AgentName;
 use crate::tokens::ServerKey;
@@ -53,12 +54,13 @@ pub trait AgentStore: Send + Sync + 'static {
     /// ahead of the store's (it was wiped, or an older backup restored): list again.
     async fn watch(&self, after: ResourceVersion) -> Result<BoxStream<'static, Result<Change>>>;
 
-    /// Publishes a status if the agent is still of this life and the status differs. Wakes watchers; changes no
-    /// resource version of the object.
+    /// Publishes a status that rests on the object as it was `read`, if that life of the agent goes on and the status
+    /// differs. Wakes watchers; changes no resource version of the object.
     ///
     /// # Errors
-    /// [`StoreError::Superseded`] when this server held the lease once and another one has taken it since.
-    async fn put_status(&self, name: &AgentName, uid: &Uid, status: &AgentStatus) -> Result<()>;
+    /// [`StoreError::Conflict`] when the object was written or restored since; [`StoreError::Superseded`] when this server
+    /// held the lease once and another one has taken it since.
+    async fn put_status(&self, read: &Metadata, status: &AgentStatus) -> Result<()>;
 
     /// Which of these lives of agents are known to be deleted.
     async fn tombstones(&self, uids: &[Uid]) -> Result<Vec<Uid>>;

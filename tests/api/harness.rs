@@ -162,11 +162,8 @@ impl Api {
             phase,
             ..AgentStatus::default()
         };
-        let name = AgentName::new(name).unwrap();
-        self.store
-            .put_status(&name, &agent.metadata.uid, &status)
-            .await
-            .unwrap();
+        let put = self.store.put_status(&agent.metadata, &status);
+        put.await.unwrap();
     }
 }
 

@@ -77,8 +77,7 @@ async fn undo_goes_to_the_last_good_revision_when_the_present_one_never_was_good
     let records = api.store.revisions(&agent.metadata.uid).await.unwrap();
     let mut status = AgentStatus::default();
     status.rollout.last_good = Some(records[0].revision.clone());
-    let (name, uid) = (&agent.metadata.name, &agent.metadata.uid);
-    api.store.put_status(name, uid, &status).await.unwrap();
+    api.store.put_status(&agent.metadata, &status).await.unwrap();
     undo(&api, "").await;
     let after = api.agent("users").await;
     assert_eq!(after.spec.env["SECRET"].as_str(), "red");

@@ -190,9 +190,8 @@ impl Rig {
 
 async fn set_status(store: &FakeStore, agent: &Agent, status: Value) {
     let status: AgentStatus = serde_json::from_value(status).unwrap();
-    let (name, uid) = (&agent.metadata.name, &agent.metadata.uid);
-    // The agent may have gone meanwhile.
-    let _ = store.put_status(name, uid, &status).await;
+    // The agent may have gone meanwhile, or be another.
+    let _ = store.put_status(&agent.metadata, &status).await;
 }
 
 /// As the reconciler would say it of an agent that is as its spec asks.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentainer::agent::{
-    Agent, AgentStatus, ClusterId, EventRecord, ResourceVersion, Revision, RevisionRecord, Uid,
+    Agent, AgentStatus, ClusterId, EventRecord, Metadata, ResourceVersion, Revision,
+    RevisionRecord, Uid,
 };
 use agentainer::names::AgentName;
 use agentainer::store::{
@@ -668,20 +669,29 @@ impl AgentStore for FakeStore {
         .boxed())
     }
 
-    async fn put_status(&self, name: &AgentName, uid: &Uid, status: &AgentStatus) -> Result<()> {
-        let (name, uid, status) = (name.clone(), uid.clone(), status.clone());
+    async fn put_status(&self, read: &Metadata, status: &AgentStatus) -> Result<()> {
+        let (read, status) = (read.clone(), status.clone());
         let term = *self.term.lock();
         self.call("put_status", move |state| {
             if term != 0 && state.term > term {
                 return Err(StoreError::Superseded);
             }
-            let alive = state.objects.get(&name);
-            if alive.is_some_and(|agent| agent.metadata.uid == uid)
-                && state.statuses.get(&name) != Some(&status)
-            {
-                state.statuses.insert(name.clone(), status);
-                state.change(&name, ChangeKind::Status);
+            let name = &read.name;
+            let alive = state.objects.get(name).map(|agent| &agent.metadata);
+            let Some(now) = alive.filter(|now| now.uid == read.uid) else {
+                return Ok(());
+            };
+            if state.statuses.get(name) == Some(&status) {
+                return Ok(());
             }
+            if now.resource_version != read.resource_version {
+                return Err(StoreError::Conflict {
+                    name: name.clone(),
+                    actual: Some(now.resource_version),
+                });
+            }
+            state.statuses.insert(name.clone(), status);
+            state.change(name, ChangeKind::Status);
             Ok(())
         })
         .await

@@ -342,10 +342,7 @@ pub async fn a_new_life_begins_with_nothing_of_the_old(fixture: &impl Fixture) {
     let store = fixture.store();
     let old = created(&store, "users").await;
     let uid = &old.metadata.uid;
-    store
-        .put_status(&name("users"), uid, &status(1))
-        .await
-        .unwrap();
+    store.put_status(&old.metadata, &status(1)).await.unwrap();
     store.reserve(uid, 0, 0).await.unwrap();
     store.put_revision(uid, &revision("v1:a", 1)).await.unwrap();
     one(&store, delete(&old)).await;
@@ -357,16 +354,12 @@ pub async fn a_new_life_begins_with_nothing_of_the_old(fixture: &impl Fixture) {
     assert_eq!(store.reserve(uid, 0, 0).await.unwrap().incarnation, 1);
 }
 
-/// Two writers, of the spec and of the status, never conflict.
+/// A writer of the spec never has a conflict with one of the status.
 pub async fn the_status_lives_apart(fixture: &impl Fixture) {
     let store = fixture.store();
     let users = created(&store, "users").await;
-    let uid = users.metadata.uid.clone();
     let mut changes = store.watch(users.metadata.resource_version).await.unwrap();
-    store
-        .put_status(&name("users"), &uid, &status(1))
-        .await
-        .unwrap();
+    store.put_status(&users.metadata, &status(1)).await.unwrap();
     let read = store.get(&name("users")).await.unwrap().unwrap();
     assert_eq!(read.status, status(1));
     assert_eq!(
@@ -379,18 +372,11 @@ pub async fn the_status_lives_apart(fixture: &impl Fixture) {
 
     // The same again, another life's and nobody's: nothing happens.
     let before = store.list().await.unwrap().resource_version;
-    store
-        .put_status(&name("users"), &uid, &status(1))
-        .await
-        .unwrap();
-    store
-        .put_status(&name("users"), &Uid::random(), &status(9))
-        .await
-        .unwrap();
-    store
-        .put_status(&name("nobody"), &uid, &status(9))
-        .await
-        .unwrap();
+    store.put_status(&users.metadata, &status(1)).await.unwrap();
+    let (mut another, mut nobody) = (users.metadata.clone(), users.metadata.clone());
+    (another.uid, nobody.name) = (Uid::random(), name("nobody"));
+    store.put_status(&another, &status(9)).await.unwrap();
+    store.put_status(&nobody, &status(9)).await.unwrap();
     assert_eq!(store.list().await.unwrap().resource_version, before);
 
     // An update that rests on the object's version succeeds, and its own idea of the status is ignored.
@@ -399,6 +385,46 @@ pub async fn the_status_lives_apart(fixture: &impl Fixture) {
     let changed = one(&store, update(&changed)).await.unwrap();
     assert_eq!(changed.status, status(1));
     assert_eq!(next(&mut changes).await.unwrap().kind, ChangeKind::Object);
+}
+
+/// A status that rests on an object which was written since, or restored in its place, is refused, and nobody sees it.
+pub async fn a_status_of_an_older_object_is_a_conflict(fixture: &impl Fixture) {
+    let store = fixture.store();
+    let read = created(&store, "users").await;
+    let written = one(&store, update(&read)).await.unwrap();
+    let version = written.metadata.resource_version;
+    let conflict = |refused: Result<()>, now: ResourceVersion| {
+        let error = refused.unwrap_err();
+        assert_eq!(error.class(), StoreClass::Conflict);
+        assert!(
+            matches!(&error, StoreError::Conflict { name: of, actual } if *of == name("users") && *actual == Some(now)),
+            "{error:?}"
+        );
+    };
+    conflict(store.put_status(&read.metadata, &status(1)).await, version);
+    store
+        .put_status(&written.metadata, &status(2))
+        .await
+        .unwrap();
+    let mut older = written.clone();
+    older.status = status(3);
+    let restore = Write::Restore {
+        agent: Box::new(older),
+        expected: Some(version),
+        applied: None,
+        revisions: Vec::new(),
+    };
+    let restored = one(&store, restore).await.unwrap();
+    let now = restored.metadata.resource_version;
+    conflict(store.put_status(&written.metadata, &status(4)).await, now);
+    // What the store has anyway is no conflict.
+    store
+        .put_status(&written.metadata, &status(3))
+        .await
+        .unwrap();
+    let read = store.get(&name("users")).await.unwrap().unwrap();
+    assert_eq!(read.status, status(3));
+    store.put_status(&read.metadata, &status(5)).await.unwrap();
 }
 
 /// A watcher sees every change once, in order, from where it stands.
@@ -469,7 +495,7 @@ pub async fn a_trimmed_position_is_expired(fixture: &impl Fixture) {
     let first = users.metadata.resource_version;
     for generation in 1..=CHANGES_KEPT as u64 {
         store
-            .put_status(&name("users"), &users.metadata.uid, &status(generation))
+            .put_status(&users.metadata, &status(generation))
             .await
             .unwrap();
     }
@@ -488,11 +514,7 @@ pub async fn a_trimmed_position_is_expired(fixture: &impl Fixture) {
         .unwrap();
     for generation in 1..=2 * CHANGES_KEPT as u64 {
         store
-            .put_status(
-                &name("users"),
-                &users.metadata.uid,
-                &status(1000 + generation),
-            )
+            .put_status(&users.metadata, &status(1000 + generation))
             .await
             .unwrap();
     }
@@ -814,12 +836,9 @@ pub async fn a_big_fleet_is_read_at_once(fixture: &impl Fixture) {
         .map(|index| agent(&format!("agent-{index}")))
         .collect();
     let writes: Vec<Write> = fleet.iter().map(create).collect();
-    store.commit(&writes).await.unwrap();
-    for agent in fleet.iter().take(50) {
-        store
-            .put_status(&agent.metadata.name, &agent.metadata.uid, &status(4))
-            .await
-            .unwrap();
+    let written = store.commit(&writes).await.unwrap();
+    for agent in written.iter().flatten().take(50) {
+        store.put_status(&agent.metadata, &status(4)).await.unwrap();
     }
     #[allow(clippy::disallowed_methods)]
     let began = std::time::Instant::now();

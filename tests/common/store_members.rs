@@ -117,9 +117,7 @@ pub async fn the_status_of_a_superseded_leader_is_refused(fixture: &impl Fixture
             observed_generation: generation,
             ..Default::default()
         };
-        store
-            .put_status(&name("users"), &users.metadata.uid, &status)
-            .await
+        store.put_status(&users.metadata, &status).await
     };
     let mut a = beat("a", SHORT, LONG);
     one.beat(&a).await.unwrap();

@@ -6,22 +6,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use agentainer::agent::status::{RolloutState, condition};
+use agentainer::agent::status::{FailedRollout, RolloutState, condition};
 use agentainer::agent::{Agent, AgentStatus};
 use agentainer::probe::Outcome;
 use agentainer::recover::{Keeper, Kept, Recovery, SnapshotFolder};
-use agentainer::store::AgentStore;
+use agentainer::store::{AgentStore, Write};
 use agentainer::wire::{RecoverOutcome, RecoverRequest};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::calls::Trouble;
 use crate::rollouts::{colours, spec, state, with_good};
 use crate::world::{World, name, s};
 
 /// The snapshot of a world's server, kept while this lives.
-struct Snapshot {
+pub struct Snapshot {
     folder: SnapshotFolder,
     data: tempfile::TempDir,
     /// What it was last told.
@@ -30,7 +31,7 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn of(world: &World) -> Self {
+    pub fn of(world: &World) -> Self {
         let data = tempfile::tempdir().unwrap();
         let folder = SnapshotFolder::of(data.path());
         let trouble: Arc<Mutex<Option<String>>> = Arc::default();
@@ -74,7 +75,7 @@ impl Snapshot {
         }
     }
 
-    async fn recover(&self, world: &World, outcome: RecoverOutcome) {
+    pub async fn recover(&self, world: &World, outcome: RecoverOutcome) {
         let recovery = self.recovery(world);
         let told = recovery.run(RecoverRequest::default()).await.unwrap();
         assert_eq!(told.results[0].outcome, outcome);
@@ -316,4 +317,44 @@ async fn the_snapshot_is_written_when_something_of_it_changes_and_never_else() {
         kept.agent.status.rollout.last_good,
         Some(kept.agent.revision())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn law_6_a_pass_that_read_what_was_there_before_does_not_write_over_what_is_restored() {
+    let mut world = World::new(340).await;
+    world.answer(|_| Outcome::NotReady("GET /health answered 503".to_owned()));
+    world.apply("users", json!({})).await;
+    world.pass(s(5)).await;
+    // The next pass has read the object and has something to say, and the engine is slow.
+    world
+        .calls
+        .judge(|call| (call.name == "list_agent").then_some(Trouble::Slow(s(2))));
+    world.apply("users", json!({"replicas": 2})).await;
+    world.pass(Duration::from_millis(500)).await;
+    let read = world.agent("users").await.unwrap();
+    let mut restored = read.clone();
+    restored.status.rollout.progress = 100;
+    restored.status.rollout.failed = Some(FailedRollout {
+        revision: read.revision(),
+        reason: "ProgressDeadlineExceeded".to_owned(),
+        message: "restored".to_owned(),
+        at: agentainer::clock::now(),
+    });
+    let restore = Write::Restore {
+        agent: Box::new(restored),
+        expected: Some(read.metadata.resource_version),
+        applied: None,
+        revisions: Vec::new(),
+    };
+    world.store.commit(&[restore]).await.unwrap();
+    for _ in 0..100 {
+        world.pass(Duration::from_millis(100)).await;
+        let failed = world.status("users").await.rollout.failed;
+        assert_eq!(
+            failed.map(|failed| failed.message).as_deref(),
+            Some("restored")
+        );
+    }
+    let status = world.status("users").await;
+    assert_eq!(status.observed_generation, read.metadata.generation);
 }

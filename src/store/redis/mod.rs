@@ -23,7 +23,8 @@ use super::{
     StoreError, Write,
 };
 use crate::agent::{
-    Agent, AgentStatus, ClusterId, EventRecord, ResourceVersion, Revision, RevisionRecord, Uid,
+    Agent, AgentStatus, ClusterId, EventRecord, Metadata, ResourceVersion, Revision,
+    RevisionRecord, Uid,
 };
 use crate::clock;
 use crate::keys::Keys;
@@ -197,7 +198,8 @@ impl AgentStore for RedisStore {
         watch::watch(self.clone(), after).await
     }
 
-    async fn put_status(&self, name: &AgentName, uid: &Uid, status: &AgentStatus) -> Result<()> {
+    async fn put_status(&self, read: &Metadata, status: &AgentStatus) -> Result<()> {
+        let name = &read.name;
         let mut call = self.scripts.put_status.prepare_invoke();
         call.key(self.keys.agents())
             .key(self.keys.statuses())
@@ -206,15 +208,20 @@ impl AgentStore for RedisStore {
             .key(self.keys.lease())
             .arg(self.options.changes_kept)
             .arg(name.as_str())
-            .arg(uid.as_str())
+            .arg(read.uid.as_str())
+            .arg(read.resource_version.0)
             .arg(record::json("status", name, status)?)
             .arg(self.term.load(Ordering::Relaxed));
-        let written: i64 = self
+        let (written, version): (i64, u64) = self
             .link
             .run("write of a status", &call, Repeat::Harmless)
             .await?;
         match written {
             -1 => Err(StoreError::Superseded),
+            -2 => Err(StoreError::Conflict {
+                name: name.clone(),
+                actual: Some(ResourceVersion(version)),
+            }),
             _ => Ok(()),
         }
     }
