@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use self::env::EnvValue;
 pub use self::path::{FieldError, FieldPath, Step};
 pub use self::records::{
-    EventKind, EventRecord, REVISIONS_KEPT, RevisionRecord, next_number, numbered,
+    Check, EventKind, EventRecord, REVISIONS_KEPT, RevisionRecord, next_number, numbered,
 };
 pub use self::revision::Revision;
 pub use self::shape::Shape;

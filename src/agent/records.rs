@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::spec::HealthCheck;
 use super::{Revision, Shape};
 use crate::names::AgentName;
 
@@ -35,6 +36,20 @@ pub struct RevisionRecord {
     /// What containers of it are made from; `None`: recorded by a version that kept none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<Shape>,
+    /// The last check that has passed on an instance of it, by which all of them are judged; `None`: none has yet, or it
+    /// was recorded by a version that kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Check>,
+}
+
+/// How an instance is asked whether it is well. That there is no `healthCheck`, so that its port need only accept, is a
+/// check too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Check {
+    /// As a spec has it; `None`: it is well when the port accepts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
 }
 
 /// Records by number, the oldest first. Those without a number get those before the first that has one, in the order in
@@ -118,6 +133,7 @@ mod tests {
             generation: 1,
             at: Timestamp::from_second(second).unwrap(),
             shape: None,
+            proven: None,
         }
     }
 
@@ -141,6 +157,20 @@ mod tests {
         let text = r#"{"revision":"v1:a","imageId":"sha256:1","image":"users","generation":4,"at":"2026-01-01T00:00:00Z"}"#;
         let record: RevisionRecord = serde_json::from_str(text).unwrap();
         assert_eq!((record.number, record.tag, record.shape), (0, None, None));
+        assert_eq!(record.proven, None);
+    }
+
+    #[test]
+    fn that_no_check_is_proven_is_told_from_that_none_is_known() {
+        let mut known = record(1, 10);
+        for health_check in [None, Some(HealthCheck::default())] {
+            known.proven = Some(Check { health_check });
+            let text = serde_json::to_string(&known).unwrap();
+            assert_eq!(
+                serde_json::from_str::<RevisionRecord>(&text).unwrap(),
+                known
+            );
+        }
     }
 
     #[test]

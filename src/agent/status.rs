@@ -225,6 +225,8 @@ impl std::fmt::Display for Phase {
 pub mod condition {
     /// All instances that shall run are ready and of the asked revision's service.
     pub const READY: &str = "Ready";
+    /// The reason for which that is so while the spec's health check has not passed yet, and a former one judges.
+    pub const FORMER_CHECK: &str = "FormerHealthCheck";
     /// Work towards the spec is going on; False with a reason when it is stuck or done.
     pub const PROGRESSING: &str = "Progressing";
     /// The revision that is asked for failed, and the last good one serves in its place. Only its presence means something.

@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use crate::agent::spec::DesiredState;
 use crate::agent::status::ConditionStatus;
-use crate::agent::status::condition::READY;
+use crate::agent::status::condition::{FORMER_CHECK, READY};
 use crate::agent::{Agent, Phase, Revision};
 
 /// Reasons for which waiting on is no use: somebody must do something.
-const HOPELESS: [&str; 10] = [
+const HOPELESS: [&str; 11] = [
     "RolledBack",
     "RolloutPaused",
     "ImagePullFailed",
@@ -18,6 +18,7 @@ const HOPELESS: [&str; 10] = [
     "HostPathDenied",
     "RestartsExhausted",
     "ProgressDeadlineExceeded",
+    "HealthCheckNotPassed",
     "Ended",
     CRASH_LOOP,
 ];
@@ -151,8 +152,16 @@ fn settled(agent: &Agent) -> bool {
         DesiredState::Running if spec.replicas.0 == 0 => {
             status.ready_replicas == 0 && status.instances.iter().all(|one| one.state != "running")
         }
-        DesiredState::Running => status.is_ready() && status.updated_replicas >= spec.replicas.0,
+        DesiredState::Running => {
+            status.is_ready() && !on_trial(agent) && status.updated_replicas >= spec.replicas.0
+        }
     }
+}
+
+/// Whether its health check is yet to pass.
+fn on_trial(agent: &Agent) -> bool {
+    let ready = agent.status.condition(READY);
+    ready.is_some_and(|ready| ready.reason == FORMER_CHECK)
 }
 
 /// What an agent that is not there yet is held up by.
@@ -186,7 +195,7 @@ fn doing(agent: &Agent) -> String {
     let count = || format!("{phase} ({}/{wanted} ready)", status.ready_replicas);
     let ready = status.condition(READY).filter(|ready| {
         // On its way to what its spec asks for: the reason says no more than the phase.
-        ready.status != ConditionStatus::True
+        (ready.status != ConditionStatus::True || on_trial(agent))
             && !["Stopped", "Paused", "Terminating"].contains(&ready.reason.as_str())
     });
     match ready {

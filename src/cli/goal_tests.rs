@@ -176,3 +176,27 @@ fn goals_are_read_as_kubectl_writes_them() {
     assert_eq!(Goal::Deleted.judge(None), Verdict::Done);
     assert_eq!(Goal::Ready.judge(None), Verdict::Gone);
 }
+
+#[test]
+fn law_8_an_agent_that_is_ready_by_a_former_check_is_ready_and_not_settled() {
+    let message =
+        "1 of 1 ready by the former healthCheck (the new healthCheck has not passed yet: x)";
+    let judged = |goal: &Goal, progressing: Value| {
+        let mut status = ready();
+        status["conditions"] = json!([
+            progressing,
+            condition("Ready", "True", "FormerHealthCheck", message)
+        ]);
+        goal.judge(Some(&agent(json!({}), status)))
+    };
+    let reason = "HealthCheckNotPassed";
+    let tried = condition("Progressing", "True", reason, "mend it");
+    assert!(
+        matches!(judged(&settled(), tried.clone()), Verdict::Waiting(what) if what.contains(message))
+    );
+    assert_eq!(judged(&Goal::Ready, tried), Verdict::Done);
+    let failed = condition("Progressing", "False", reason, "mend it");
+    assert!(
+        matches!(judged(&settled(), failed), Verdict::Hopeless(why) if why.contains("mend it"))
+    );
+}

@@ -84,9 +84,11 @@ struct HistoryArgs {
     reveal_env: bool,
 }
 
-/// Bring an earlier revision back: what shapes containers comes back into the spec, all else stays.
+/// Bring an earlier revision back: what shapes containers comes back into the spec, and the health check that passed on
+/// it last; all else stays.
 ///
-/// Without --to-revision that is the last good revision when the present one never was good, else the one before.
+/// Without --to-revision that is the last good revision when the present one never was good, else the one before. When the
+/// present one is good by another health check than the spec's, that check alone comes back.
 #[derive(Args, Debug)]
 struct UndoArgs {
     #[command(flatten)]
@@ -155,10 +157,18 @@ fn judge(body: &RolloutBody) -> Standing {
         RolloutState::Progressing if body.phase == Phase::Stopped => Standing::Failed(format!(
             "it is stopped, so nothing is rolled out; `agentainer start {name}` starts it"
         )),
-        RolloutState::Progressing => Standing::Waiting(format!(
-            "{} of {} updated, {} ready",
-            body.updated_replicas, body.replicas, body.ready_replicas
-        )),
+        RolloutState::Progressing => {
+            let mut what = format!(
+                "{} of {} updated, {} ready",
+                body.updated_replicas, body.replicas, body.ready_replicas
+            );
+            let all = [body.updated_replicas, body.ready_replicas] == [body.replicas; 2];
+            if all && !body.message.is_empty() {
+                what.push_str(": ");
+                what.push_str(&body.message);
+            }
+            Standing::Waiting(what)
+        }
     }
 }
 
@@ -297,9 +307,11 @@ async fn undo(context: &Context, args: &UndoArgs) -> Result<(), Failure> {
             continue;
         }
         output::changed(context, &agent, args.output, "rolled back")?;
+        // A restart that is undone changes no spec, and a health check no revision.
+        let respecified = agent.metadata.generation != before.metadata.generation;
         let goal = Goal::Settled {
             generation: agent.metadata.generation,
-            other_than: before.status.revision,
+            other_than: before.status.revision.filter(|_| !respecified),
         };
         goals.insert(name, goal);
     }

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use jiff::Timestamp;
 
 use crate::agent::spec::Resources;
-use crate::agent::{ClusterId, Revision, RevisionRecord, Uid};
+use crate::agent::{Check, ClusterId, Revision, RevisionRecord, Uid};
 use crate::names::AgentName;
 
 /// Docker's id of a container.
@@ -255,6 +255,10 @@ pub struct Probe {
     pub message: String,
     /// Since when `ready` has its value.
     pub since: Option<Timestamp>,
+    /// The check that has passed on this run of it; that one, where the one on trial has.
+    pub passed: Option<Check>,
+    /// What the check on trial was answered, for people; empty while there is none, or it was not answered yet.
+    pub tried: String,
 }
 
 /// What the data path says of one container.

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::agent::{AgentStatus, Revision, RevisionRecord, Shape, Uid};
+use crate::agent::spec::HealthCheck;
+use crate::agent::{AgentStatus, Check, Revision, RevisionRecord, Shape, Uid};
 use crate::observed::{ContainerId, ImageId, Limits, NetworkId};
 
 /// What shall be done now, in this order, and what is true.
@@ -46,6 +47,8 @@ pub enum Action {
         number: u64,
         /// What containers of it are made from.
         shape: Option<Shape>,
+        /// The check that has passed on instances of it.
+        proven: Option<Check>,
     },
     /// Record a revision anew, and name its image ours where it is not yet.
     KeepRevision {
@@ -233,6 +236,10 @@ pub struct EndpointPlan {
     pub departed: bool,
     /// Whether it gets requests.
     pub state: EndpointState,
+    /// How it is asked whether it is well; `None`: whether its port accepts.
+    pub check: Option<HealthCheck>,
+    /// What it is asked beside that, on trial.
+    pub tried: Option<Check>,
 }
 
 /// Whether a container gets requests.

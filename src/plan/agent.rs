@@ -5,7 +5,7 @@ use super::draft::{Draft, Rank};
 use super::drain::{Then, retire};
 use super::instances::Instance;
 use super::lifecycle::Frame;
-use super::{course, history, orphans, rollout, status};
+use super::{checks, course, history, orphans, rollout, status};
 use crate::agent::spec::DesiredState;
 use crate::agent::{Agent, AgentStatus, Revision};
 use crate::observed::Container;
@@ -39,6 +39,9 @@ pub(super) fn decide<'a>(draft: &mut Draft<'a>, agent: &'a Agent) -> AgentStatus
         stop(draft, &frame);
     } else {
         rollout::converge(draft, &frame);
+        if let Some(trial) = &course.trial {
+            draft.wait(checks::NOT_PASSED, trial.message(agent));
+        }
     }
     if agent.metadata.deletion_timestamp.is_none() {
         history::keep(draft, agent, &course);

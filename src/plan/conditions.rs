@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::checks::NOT_PASSED;
 use super::course::called;
 use super::draft::{Draft, Wait, later, shown};
 use super::lifecycle::Frame;
@@ -111,11 +112,18 @@ pub(super) fn ready(draft: &Draft<'_>, frame: &Frame<'_, '_>, count: &Count) -> 
     }
     let (available, wanted) = (count.available, count.wanted);
     if count.current == wanted {
-        let (reason, which) = match &frame.course {
-            course if course.rolled_back() => ("RolledBack", " (of the last good revision)"),
-            _ => ("Ready", ""),
+        let mut message = format!("{wanted} of {wanted} ready");
+        let reason = match &frame.course.trial {
+            _ if frame.course.rolled_back() => {
+                message.push_str(" (of the last good revision)");
+                "RolledBack"
+            }
+            Some(trial) => {
+                message.push_str(&format!(" by the former healthCheck ({})", trial.stands()));
+                condition::FORMER_CHECK
+            }
+            None => "Ready",
         };
-        let message = format!("{wanted} of {wanted} ready{which}");
         return Finding::new(condition::READY, true, reason, message);
     }
     let waits = told_with_failure(draft, frame);
@@ -177,12 +185,15 @@ pub(super) fn progressing(draft: &Draft<'_>, frame: &Frame<'_, '_>) -> Finding {
         .instances
         .iter()
         .any(|instance| !instance.current && !instance.gone());
-    let reason = if outdated {
+    let mut reason = if outdated {
         "RollingOut"
     } else {
         "Reconciling"
     };
     if let Some(wait) = waits.first() {
+        if wait.reason == NOT_PASSED {
+            reason = NOT_PASSED;
+        }
         return finding(true, reason, &wait.message);
     }
     match draft.reasons().first() {

@@ -6,6 +6,7 @@
 //!
 //! How the way there fares is for [`verdict`](super::verdict) to say.
 
+use super::checks::Trial;
 use super::draft::Draft;
 use super::instances::{self, Instance};
 use super::verdict::{Case, Verdict};
@@ -32,6 +33,8 @@ pub(super) struct Course {
     pub(super) held: bool,
     /// How the rollout of the asked revision fares.
     pub(super) verdict: Verdict,
+    /// The spec's health check, while it has not passed on an instance that is judged by a former one.
+    pub(super) trial: Option<Trial>,
 }
 
 /// All that a container of a revision is made from.
@@ -81,11 +84,13 @@ pub(super) fn set<'a>(draft: &mut Draft<'a>, agent: &'a Agent) -> (Course, Vec<I
     let replaces = last_good.is_some() || seen.iter().any(outdated);
     let annotation = agent.metadata.annotations.get(ROLLOUT_PAUSED);
     let paused = annotation.is_some_and(|held| held == "true");
+    let trial = Trial::of(&draft.checks, agent, &own, &seen, draft.input.observed);
     let case = Case {
         agent,
         spec: &own,
         asked: &asked,
         seen: &seen,
+        trial: trial.as_ref(),
         rolls: replaces || last.last_good.is_none(),
         held: paused,
     };
@@ -100,6 +105,7 @@ pub(super) fn set<'a>(draft: &mut Draft<'a>, agent: &'a Agent) -> (Course, Vec<I
         // A first creation is not held.
         held: paused && replaces,
         verdict,
+        trial,
     };
     if let (Some(revision), Some((spec, restarted_at))) = (last_good, good_made) {
         if course.verdict.failed.is_some() && course.spec.strategy.rollback {
@@ -108,7 +114,7 @@ pub(super) fn set<'a>(draft: &mut Draft<'a>, agent: &'a Agent) -> (Course, Vec<I
                 failed: course.verdict.failed,
                 ..Verdict::default()
             };
-            course.held = false;
+            (course.held, course.trial) = (false, None);
             let seen = instances::of(draft, agent, &course.target, &course.spec.restart);
             return (course, seen);
         }

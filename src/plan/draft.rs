@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::action::{Action, EndpointPlan, Plan, Planned};
+use super::checks::Checks;
 use super::{Input, LONGEST_REST, endpoints};
 use crate::agent::{AgentStatus, Uid};
 use crate::observed::{Container, ContainerId, Failure};
@@ -44,6 +45,8 @@ pub(super) struct Wait {
 
 pub(super) struct Draft<'a> {
     pub(super) input: &'a Input<'a>,
+    /// Which health check judges an instance.
+    pub(super) checks: Checks,
     actions: Vec<(Rank, Planned)>,
     waits: Vec<Wait>,
     /// Get nothing new.
@@ -69,6 +72,7 @@ impl<'a> Draft<'a> {
     pub(super) fn new(input: &'a Input<'a>) -> Self {
         Self {
             input,
+            checks: Checks::of(input),
             actions: Vec::new(),
             waits: Vec::new(),
             draining: BTreeSet::new(),

@@ -35,6 +35,8 @@ pub(super) fn of(draft: &mut Draft<'_>) -> Vec<EndpointPlan> {
             address: place,
             departed: place.is_none() && departed(container),
             state: state(draft, agent, container, serves),
+            check: draft.checks.judging(&container.identity.revision).cloned(),
+            tried: draft.checks.tried(&container.identity.revision).cloned(),
         });
     }
     endpoints
@@ -82,16 +84,14 @@ fn state(
     match (serves, container.state) {
         (true, _) => EndpointState::Ready,
         (false, ContainerState::Created | ContainerState::Restarting) => EndpointState::Starting,
-        (false, ContainerState::Running) if starting(draft, agent, container) => {
-            EndpointState::Starting
-        }
+        (false, ContainerState::Running) if starting(draft, container) => EndpointState::Starting,
         _ => EndpointState::Down,
     }
 }
 
 /// Whether a running container that is not ready may be expected to be soon; looks again when that is over.
-fn starting(draft: &mut Draft<'_>, agent: Option<&Agent>, container: &Container) -> bool {
-    match starts_until(agent, container) {
+fn starting(draft: &mut Draft<'_>, container: &Container) -> bool {
+    match starts_until(draft, container) {
         Some(until) if until > draft.input.now => {
             draft.look_at(until);
             true
@@ -102,11 +102,8 @@ fn starting(draft: &mut Draft<'_>, agent: Option<&Agent>, container: &Container)
 }
 
 /// Until when a container counts as starting; `None`: its start is not known.
-pub(super) fn starts_until(
-    agent: Option<&Agent>,
-    container: &Container,
-) -> Option<jiff::Timestamp> {
-    let check = agent.and_then(|agent| agent.spec.health_check.as_ref());
+pub(super) fn starts_until(draft: &Draft<'_>, container: &Container) -> Option<jiff::Timestamp> {
+    let check = draft.checks.judging(&container.identity.revision);
     let period = check.map_or(Duration::ZERO, |check| check.start_period.duration());
     container
         .started_at

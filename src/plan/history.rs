@@ -3,17 +3,22 @@
 use super::action::Action;
 use super::course::{Course, record};
 use super::draft::{Draft, Rank};
-use crate::agent::{Agent, REVISIONS_KEPT, Revision, RevisionRecord, Shape, next_number};
+use crate::agent::{Agent, Check, REVISIONS_KEPT, Revision, RevisionRecord, Shape, next_number};
 use crate::observed::ImageState;
 
-/// The number and the shape under which a revision is recorded when its image is found.
-pub(super) fn entry(draft: &Draft<'_>, agent: &Agent, revision: &Revision) -> (u64, Option<Shape>) {
+/// The number, the shape and the check under which a revision is recorded when its image is found.
+pub(super) fn entry(
+    draft: &Draft<'_>,
+    agent: &Agent,
+    revision: &Revision,
+) -> (u64, Option<Shape>, Option<Check>) {
     let records = draft.input.observed.records.as_deref().unwrap_or_default();
     let known = record(draft, revision);
     let number = known.map_or_else(|| next_number(records), |known| known.number);
     let shape = known.and_then(|known| known.shape.clone());
     let own = || (agent.revision() == *revision).then(|| Shape::of(agent));
-    (number, shape.or_else(own))
+    let proven = draft.checks.proven(revision).cloned();
+    (number, shape.or_else(own), proven)
 }
 
 /// Keeps the history as it shall be: the asked revision has the highest number, as in kubectl, and all that is needed to
@@ -29,6 +34,25 @@ pub(super) fn keep(draft: &mut Draft<'_>, agent: &Agent, course: &Course) {
             Action::KeepRevision { record },
             "the history of revisions is brought up to date",
         );
+    }
+    // What has passed on an instance of another one before the spec asked for this one.
+    let passed = records.iter().filter(|record| {
+        let known = record.proven.is_some() || record.tag.is_none();
+        !known && record.revision != course.asked
+    });
+    for record in passed {
+        if let Some(proven) = draft.checks.proven(&record.revision).cloned() {
+            let record = RevisionRecord {
+                proven: Some(proven),
+                ..record.clone()
+            };
+            let record = Box::new(record);
+            draft.act(
+                Rank::Record,
+                Action::KeepRevision { record },
+                "a check has passed on an instance of it",
+            );
+        }
     }
     let surplus = records.len().saturating_sub(REVISIONS_KEPT);
     let last_good = agent.status.rollout.last_good.as_ref();
@@ -78,32 +102,35 @@ fn wanted(
     asked: &Revision,
     records: &[RevisionRecord],
 ) -> Option<RevisionRecord> {
-    // Without an image there is nothing to record; it is when the image is found.
-    let Some(ImageState::Resolved(image)) = draft.input.observed.images.get(asked) else {
-        return None;
+    let proven = draft.checks.proven(asked);
+    let image = match draft.input.observed.images.get(asked) {
+        Some(ImageState::Resolved(image)) => Some(image),
+        _ => None,
     };
     let Some(known) = record(draft, asked) else {
-        // The store forgot it, and its containers tell.
+        // The store forgot it, and its containers tell. Without an image there is nothing to record; it is when the image is
+        // found.
         return Some(RevisionRecord {
             revision: asked.clone(),
             number: next_number(records),
-            image_id: image.0.clone(),
+            image_id: image?.0.clone(),
             image: agent.spec.image_or(&agent.metadata.name).to_owned(),
             tag: None,
             generation: agent.metadata.generation,
             at: draft.input.now,
             shape: Some(Shape::of(agent)),
+            proven: proven.cloned(),
         });
     };
-    let highest = records.iter().map(|record| record.number).max();
-    let latest = highest == Some(known.number);
-    if latest && known.tag.is_some() && known.shape.is_some() {
-        return None;
-    }
     let mut wanted = known.clone();
-    if !latest {
-        wanted.number = next_number(records);
+    wanted.proven = proven.cloned();
+    if image.is_some() {
+        let highest = records.iter().map(|record| record.number).max();
+        if highest != Some(known.number) {
+            wanted.number = next_number(records);
+        }
+        wanted.shape.get_or_insert_with(|| Shape::of(agent));
     }
-    wanted.shape.get_or_insert_with(|| Shape::of(agent));
-    Some(wanted)
+    let named = known.tag.is_some();
+    (wanted != *known && named || image.is_some() && !named).then_some(wanted)
 }

@@ -24,13 +24,14 @@ pub(super) fn wanted(draft: &mut Draft<'_>, frame: &Frame<'_, '_>) -> Option<Ima
     };
     if draft.rested(failed, backoff::image) {
         let image = frame.spec.image_or(&agent.metadata.name);
-        let (number, shape) = history::entry(draft, agent, revision);
+        let (number, shape, proven) = history::entry(draft, agent, revision);
         let resolve = Action::ResolveImage {
             revision: revision.clone(),
             image: image.to_owned(),
             pull: agent.spec.pull_policy,
             number,
             shape,
+            proven,
         };
         if let Some(failure) = failed {
             draft.blocked(&failure.reason, failure.message.clone());

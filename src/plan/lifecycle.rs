@@ -49,7 +49,7 @@ pub(super) fn keep(
         ContainerState::Running => {
             if !restart_unanswering(draft, frame, instance) {
                 drift::network(draft, frame.instances, instance, frame.spec);
-                await_ready(draft, frame, instance);
+                await_ready(draft, instance);
             }
         }
         ContainerState::Paused if paused => {}
@@ -255,7 +255,8 @@ fn restart_unanswering(
     frame: &Frame<'_, '_>,
     instance: &Instance<'_>,
 ) -> bool {
-    let Some(check) = &frame.spec.health_check else {
+    let check = draft.checks.judging(&instance.container.identity.revision);
+    let Some(check) = check.cloned() else {
         return false;
     };
     let probe = draft.input.observed.probes.get(&instance.container.id);
@@ -304,7 +305,7 @@ fn restart_unanswering(
 }
 
 /// Says what a running container that is not ready is waited for.
-fn await_ready(draft: &mut Draft<'_>, frame: &Frame<'_, '_>, instance: &Instance<'_>) {
+fn await_ready(draft: &mut Draft<'_>, instance: &Instance<'_>) {
     if instance.serving {
         return;
     }
@@ -320,7 +321,7 @@ fn await_ready(draft: &mut Draft<'_>, frame: &Frame<'_, '_>, instance: &Instance
         None => format!("waiting for {} to be ready", instance.name()),
     };
     let now = draft.input.now;
-    match endpoints::starts_until(Some(frame.agent), instance.container) {
+    match endpoints::starts_until(draft, instance.container) {
         Some(until) if until <= now => draft.blocked("NotReady", message),
         Some(until) => {
             draft.look_at(until);

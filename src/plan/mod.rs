@@ -7,6 +7,7 @@
 pub mod action;
 mod agent;
 mod backoff;
+mod checks;
 mod conditions;
 mod course;
 mod dependencies;

@@ -156,7 +156,7 @@ fn rollout(draft: &mut Draft<'_>, frame: &Frame<'_, '_>, count: &Count) -> Rollo
             () if course.rolled_back() => RolloutState::RolledBack,
             () if course.held => RolloutState::Paused,
             () if verdict.failed.is_some() => RolloutState::Failed,
-            () if complete => RolloutState::Complete,
+            () if complete && course.trial.is_none() => RolloutState::Complete,
             () => RolloutState::Progressing,
         },
         number,

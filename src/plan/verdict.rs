@@ -3,8 +3,8 @@
 //!
 //! A revision is good when all its instances were ready for a while. It has failed when its rollout does not get on for
 //! `strategy.progressDeadline`, or when an instance of it keeps ending. So is an agent's first revision judged, until it
-//! was good once; what fails after that is healed and judged by nobody. Time in which something else holds a rollout up
-//! is none of its own.
+//! was good once; what fails after that is healed and judged by nobody, but for a new health check that does not pass
+//! on it within that time. Time in which something else holds a rollout up is none of its own.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::agent::MOST_REPLICAS;
+use super::checks::{NOT_PASSED, Trial};
 use super::course::{called, record};
 use super::draft::{Draft, ahead, later};
 use super::instances::Instance;
@@ -62,6 +63,8 @@ pub(super) struct Case<'a, 'b> {
     pub(super) asked: &'b Revision,
     /// The containers, seen in the light of the asked revision.
     pub(super) seen: &'b [Instance<'a>],
+    /// The spec's health check, if it is on trial.
+    pub(super) trial: Option<&'b Trial>,
     /// There is something to judge: the asked revision was never good, or others are to go.
     pub(super) rolls: bool,
     /// Somebody holds rollouts.
@@ -77,7 +80,15 @@ impl Case<'_, '_> {
             proof,
             ..Verdict::default()
         };
-        if !self.rolls || self.agent.metadata.deletion_timestamp.is_some() {
+        if self.agent.metadata.deletion_timestamp.is_some() {
+            return proven;
+        }
+        if let Some(trial) = self.trial
+            && last.last_good.as_ref() == Some(self.asked)
+        {
+            return self.tried(draft, trial, proven);
+        }
+        if !self.rolls {
             return proven;
         }
         let undone = self.undone();
@@ -134,6 +145,48 @@ impl Case<'_, '_> {
             since: Some(since),
             reached: progress.max(reached),
             proof,
+        }
+    }
+
+    /// That of a revision which is good by a former health check, while the spec's is tried on it. Nothing that happens
+    /// to its instances meanwhile takes a failure back; another spec does, which is another trial.
+    fn tried(&self, draft: &mut Draft<'_>, trial: &Trial, proven: Verdict) -> Verdict {
+        let status = &self.agent.status;
+        let last = &status.rollout;
+        // What was recovered does not know of which generation it speaks.
+        let observed = status.observed_generation;
+        let same = status.revision.as_ref() == Some(self.asked)
+            && (observed == 0 || observed == self.agent.metadata.generation);
+        let earlier = last
+            .failed
+            .as_ref()
+            .filter(|failed| same && failed.revision == *self.asked && failed.reason == NOT_PASSED);
+        if self.waits(draft) {
+            return Verdict {
+                failed: earlier.cloned(),
+                ..proven
+            };
+        }
+        let since = last.progressed_at.filter(|_| same);
+        let since = since.unwrap_or(draft.input.now);
+        let at = match earlier {
+            Some(earlier) => Some(earlier.at),
+            None => self.overdue(draft, since).map(|_| draft.input.now),
+        };
+        let said = || match earlier.filter(|_| !trial.answered()) {
+            Some(earlier) => earlier.message.clone(),
+            None => trial.message(self.agent),
+        };
+        Verdict {
+            failed: at.map(|at| FailedRollout {
+                revision: self.asked.clone(),
+                reason: NOT_PASSED.to_owned(),
+                message: said(),
+                at,
+            }),
+            since: Some(since),
+            reached: last.progress,
+            ..proven
         }
     }
 
@@ -226,9 +279,21 @@ impl Case<'_, '_> {
         Some(self.failed(draft, "CrashLoopBackOff", &why))
     }
 
-    /// A rollout that did not get on for too long. Time that nobody saw does not count.
+    /// A rollout that did not get on for too long.
     fn late(&self, draft: &mut Draft<'_>, since: Timestamp) -> Option<FailedRollout> {
-        let check = self.spec.health_check.as_ref();
+        let deadline = self.overdue(draft, since)?;
+        let millis = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        let mut why = format!("it got no further for {}", Span { millis });
+        if let Some(cause) = self.cause(draft) {
+            why.push_str(": ");
+            why.push_str(&cause);
+        }
+        Some(self.failed(draft, "ProgressDeadlineExceeded", &why))
+    }
+
+    /// The deadline, when it is over; looks again when it will be. Time that nobody saw does not count.
+    fn overdue(&self, draft: &mut Draft<'_>, since: Timestamp) -> Option<Duration> {
+        let check = draft.checks.judging(self.asked);
         let starts = check.map_or(Duration::ZERO, |check| check.start_period.duration());
         let usual = || PROGRESS_DEADLINE.saturating_add(starts);
         let own = self.spec.strategy.progress_deadline;
@@ -249,13 +314,7 @@ impl Case<'_, '_> {
             draft.look_at(until);
             return None;
         }
-        let millis = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        let mut why = format!("it got no further for {}", Span { millis });
-        if let Some(cause) = self.cause(draft) {
-            why.push_str(": ");
-            why.push_str(&cause);
-        }
-        Some(self.failed(draft, "ProgressDeadlineExceeded", &why))
+        Some(deadline)
     }
 
     /// What stands in its way, as far as that is known. No text that changes with time alone.
@@ -287,7 +346,8 @@ impl Case<'_, '_> {
         let name = &self.agent.metadata.name;
         let number = record(draft, self.asked).map_or(0, |record| record.number);
         let which = called(number, self.asked);
-        let serves = self.seen.iter().any(|one| !one.current && one.live());
+        let earlier = |one: &&Instance<'_>| !one.current && one.live();
+        let serves = self.seen.iter().filter(earlier).any(|one| one.serving);
         let serves_on = if serves {
             "; the earlier revision goes on serving"
         } else {
@@ -295,7 +355,9 @@ impl Case<'_, '_> {
         };
         let mut message = format!("the rollout of {which} failed: {why}{serves_on}; mend the spec");
         let last_good = self.agent.status.rollout.last_good.as_ref();
-        if serves || last_good.is_some_and(|good| good != self.asked) {
+        if self.seen.iter().any(|one| earlier(&one))
+            || last_good.is_some_and(|good| good != self.asked)
+        {
             message.push_str(&format!(", or `agentainer rollout undo {name}`"));
         }
         FailedRollout {

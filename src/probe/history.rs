@@ -31,6 +31,8 @@ pub(super) struct History {
     failures: u32,
     /// Whether it was ever ready.
     was_ready: bool,
+    /// Whether the present check has passed.
+    passed: bool,
     begun: Option<Timestamp>,
     counted: Option<Timestamp>,
     rules: Rules,
@@ -75,15 +77,17 @@ impl History {
             probes: 0,
             failures: 0,
             was_ready: false,
+            passed: false,
             begun: None,
             counted: None,
             rules: Rules::of(check),
         }
     }
 
-    /// The same history under another check.
-    pub(super) fn with(&self, check: Option<&HealthCheck>) -> Self {
+    /// The same history under another check, which has passed on trial or not.
+    pub(super) fn with(&self, check: Option<&HealthCheck>, passed: bool) -> Self {
         let mut other = self.clone();
+        other.passed = passed;
         other.rules = Rules::of(check);
         other.failures = 0;
         other.probe.unanswered = 0;
@@ -94,17 +98,24 @@ impl History {
         &self.probe
     }
 
+    /// Whether the check has passed.
+    pub(super) const fn passed(&self) -> bool {
+        self.passed
+    }
+
     /// Adds an outcome; says whether something turned that the agent's key should wake for.
     pub(super) fn record(&mut self, outcome: Outcome, now: Timestamp) -> bool {
         self.begun.get_or_insert(now);
         self.probes = self.probes.saturating_add(1);
         let before = self.probe.ready;
+        let passed_before = self.passed;
         let alive_before = self.probe.unanswered < self.rules.retries;
         match outcome {
             Outcome::Ready => {
                 self.failures = 0;
                 self.probe.unanswered = 0;
                 self.was_ready = true;
+                self.passed = true;
                 self.turn(true, String::new(), now);
                 self.probes = 0;
             }
@@ -127,7 +138,7 @@ impl History {
             }
         }
         let alive = self.probe.unanswered < self.rules.retries;
-        before != self.probe.ready || alive != alive_before
+        before != self.probe.ready || passed_before != self.passed || alive != alive_before
     }
 
     /// When to ask again, counted from the last answer.

@@ -1,8 +1,9 @@
 //! Probes: is an instance ready, and does it answer at all.
 //!
 //! [`Prober`] is told by `reconcile` which containers of an agent to look at, looks at each in a task of its own, keeps what it
-//! found as [`Probe`] values and wakes the agent's key when one turned. It decides nothing: that a container that does not answer
-//! is restarted, `plan` says. Layer 2; knows no Docker and no Redis.
+//! found as [`Probe`] values and wakes the agent's key when one turned. A container may be named twice: with the check that judges
+//! it, and with one on trial, of which only whether it passes and what it was answered is told. It decides nothing: that a
+//! container that does not answer is restarted, and which check judges, `plan` says. Layer 2; knows no Docker and no Redis.
 
 mod attempt;
 mod history;
@@ -19,6 +20,7 @@ use tokio::task::AbortHandle;
 
 pub use self::attempt::Outcome;
 use self::history::History;
+use crate::agent::Check;
 use crate::agent::spec::{HealthCheck, Protocol};
 use crate::names::AgentName;
 use crate::observed::{ContainerId, Probe};
@@ -35,11 +37,22 @@ pub struct Target {
     pub address: SocketAddr,
     /// How to ask it; `None`: it is ready when the port accepts.
     pub check: Option<HealthCheck>,
+    /// Whether that is on trial, beside the one that judges.
+    pub trial: bool,
     /// What it is spoken to in.
     pub protocol: Protocol,
     /// When its process started: another start is another life, of which nothing is known yet.
     pub started_at: Option<Timestamp>,
 }
+
+impl Target {
+    fn key(&self) -> Key {
+        (self.container.clone(), self.trial)
+    }
+}
+
+/// A container, and whether the check that it is asked by is on trial.
+type Key = (ContainerId, bool);
 
 /// Called with the agent of which something turned. Must not block.
 pub type Wake = dyn Fn(&AgentName) + Send + Sync;
@@ -63,8 +76,8 @@ struct Inner {
 /// Every container that is looked at, and those of each agent.
 #[derive(Default)]
 struct Watches {
-    all: BTreeMap<ContainerId, Watched>,
-    of: BTreeMap<AgentName, BTreeSet<ContainerId>>,
+    all: BTreeMap<Key, Watched>,
+    of: BTreeMap<AgentName, BTreeSet<Key>>,
 }
 
 struct Watched {
@@ -117,29 +130,25 @@ impl Prober {
     pub fn set(&self, agent: &AgentName, targets: Vec<Target>) {
         let mut watches = self.inner.watched.lock();
         let Watches { all: watched, of } = &mut *watches;
-        let wanted: BTreeSet<ContainerId> = targets
-            .iter()
-            .map(|target| target.container.clone())
-            .collect();
+        let wanted: BTreeSet<Key> = targets.iter().map(Target::key).collect();
         let before = if wanted.is_empty() {
             of.remove(agent)
         } else {
             of.insert(agent.clone(), wanted.clone())
         };
-        for gone in before.unwrap_or_default().difference(&wanted) {
-            if watched.get(gone).is_some_and(|one| one.agent == *agent) {
-                watched.remove(gone);
-            }
-        }
         for target in targets {
-            let history = match watched.get(&target.container) {
+            let same_life = |one: &Watched| {
+                one.target.address == target.address && one.target.started_at == target.started_at
+            };
+            let history = match watched.get(&target.key()) {
                 Some(one) if one.target == target && one.agent == *agent => continue,
-                Some(one)
-                    if one.target.address == target.address
-                        && one.target.started_at == target.started_at =>
-                {
+                Some(one) if same_life(one) && !target.trial => {
                     // Only the check is another one: what is known stays true until the new check says otherwise.
-                    let known = one.history.lock().with(target.check.as_ref());
+                    let trial = watched.get(&(target.container.clone(), true));
+                    let trial =
+                        trial.filter(|one| same_life(one) && one.target.check == target.check);
+                    let passed = trial.is_some_and(|one| one.history.lock().passed());
+                    let known = one.history.lock().with(target.check.as_ref(), passed);
                     Arc::new(Mutex::new(known))
                 }
                 _ => Arc::new(Mutex::new(History::new(target.check.as_ref()))),
@@ -152,7 +161,7 @@ impl Prober {
             );
             let task = tokio::spawn(looking).abort_handle();
             watched.insert(
-                target.container.clone(),
+                target.key(),
                 Watched {
                     agent: agent.clone(),
                     target,
@@ -161,15 +170,31 @@ impl Prober {
                 },
             );
         }
+        for gone in before.unwrap_or_default().difference(&wanted) {
+            if watched.get(gone).is_some_and(|one| one.agent == *agent) {
+                watched.remove(gone);
+            }
+        }
     }
 
     /// What is known of a container whose process started then; `None` when that is not looked at. What an earlier process
     /// of it answered says nothing of this one: both its end and the start may have been missed.
     pub fn get(&self, container: &ContainerId, started_at: Option<Timestamp>) -> Option<Probe> {
         let watches = self.inner.watched.lock();
-        let one = watches.all.get(container)?;
-        let probe = || one.history.lock().probe().clone();
-        (one.target.started_at == started_at).then(probe)
+        let asked = |trial: bool| {
+            let one = watches.all.get(&(container.clone(), trial))?;
+            (one.target.started_at == started_at).then_some(one)
+        };
+        let (judging, trial) = (asked(false)?, asked(true));
+        let mut both = trial.into_iter().chain([judging]);
+        let passed = both.find(|one| one.history.lock().passed());
+        let tried = trial.map(|one| one.history.lock().probe().message.clone());
+        let mut probe = judging.history.lock().probe().clone();
+        probe.passed = passed.map(|one| Check {
+            health_check: one.target.check.clone(),
+        });
+        probe.tried = tried.unwrap_or_default();
+        Some(probe)
     }
 }
 

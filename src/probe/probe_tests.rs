@@ -27,6 +27,7 @@ fn target(container: &str, check: Option<HealthCheck>) -> Target {
         container: id(container),
         address: SocketAddr::from(([127, 0, 0, 1], 1)),
         check,
+        trial: false,
         protocol: Protocol::Http1,
         started_at: None,
     }
@@ -426,6 +427,7 @@ async fn a_real_server_is_judged_by_its_answer() {
                 container: id("c"),
                 address,
                 check,
+                trial: false,
                 protocol: Protocol::Http1,
                 started_at: None,
             },
@@ -510,4 +512,108 @@ async fn an_agent_of_http_2_is_asked_in_http_2() {
         ask("/health", Protocol::Http1).await,
         Outcome::Unanswered(_)
     ));
+}
+
+/// A prober whose containers answer each check in their own way, and how often its agent was woken.
+fn by_check(
+    answer: impl Fn(&Target) -> Outcome + Send + Sync + 'static,
+) -> (Prober, Arc<AtomicUsize>) {
+    let woken = Arc::new(AtomicUsize::new(0));
+    let wake = {
+        let woken = Arc::clone(&woken);
+        move |_: &AgentName| {
+            woken.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let ask = move |target: Target, _| -> BoxFuture<'static, Outcome> {
+        Box::pin(std::future::ready(answer(&target)))
+    };
+    (Prober::with(Arc::new(wake), Arc::new(ask)), woken)
+}
+
+fn tried(container: &str, check: Option<HealthCheck>) -> Target {
+    Target {
+        trial: true,
+        ..target(container, check)
+    }
+}
+
+fn at_path(endpoint: &str) -> Option<HealthCheck> {
+    Some(HealthCheck {
+        endpoint: endpoint.to_owned(),
+        retries: 1,
+        ..check(1)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn law_8_a_check_on_trial_that_does_not_pass_counts_for_nothing() {
+    let (prober, woken) = by_check(|target| match target.trial {
+        true => Outcome::Unanswered("no answer to GET /wrong".to_owned()),
+        false => Outcome::Ready,
+    });
+    let users = name("users");
+    let both = || vec![target("c", at_path("/ok")), tried("c", at_path("/wrong"))];
+    prober.set(&users, both());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let probe = prober.get(&id("c"), None).unwrap();
+    assert_eq!((probe.ready, probe.unanswered), (Some(true), 0));
+    assert_eq!(probe.tried, "no answer to GET /wrong");
+    let former = at_path("/ok");
+    assert_eq!(probe.passed.map(|check| check.health_check), Some(former));
+    // Named again as before nothing begins anew; without the trial nothing is left of it.
+    let before = woken.load(Ordering::SeqCst);
+    prober.set(&users, both());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(woken.load(Ordering::SeqCst), before);
+    prober.set(&users, vec![target("c", at_path("/ok"))]);
+    let probe = prober.get(&id("c"), None).unwrap();
+    assert_eq!((probe.ready, probe.tried.as_str()), (Some(true), ""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn law_8_a_check_that_passes_on_trial_wakes_and_has_passed_when_it_judges() {
+    let (prober, woken) = by_check(|_| Outcome::Ready);
+    let users = name("users");
+    let passed = || prober.get(&id("c"), None).unwrap().passed;
+    prober.set(&users, vec![target("c", at_path("/old"))]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(woken.load(Ordering::SeqCst), 1);
+    let (old, new) = (at_path("/old"), at_path("/new"));
+    assert_eq!(passed().unwrap().health_check, old);
+    prober.set(&users, vec![target("c", old), tried("c", new.clone())]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(woken.load(Ordering::SeqCst), 2);
+    assert_eq!(passed().unwrap().health_check, new);
+    prober.set(&users, vec![target("c", new.clone())]);
+    let probe = prober.get(&id("c"), None).unwrap();
+    assert_eq!(
+        (probe.ready, passed().unwrap().health_check),
+        (Some(true), new)
+    );
+    // Of one that was not tried on it nothing is known, and it is as ready as it was.
+    prober.set(&users, vec![target("c", at_path("/third"))]);
+    assert_eq!(passed(), None);
+    assert_eq!(prober.get(&id("c"), None).unwrap().ready, Some(true));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(passed().unwrap().health_check, at_path("/third"));
+    assert_eq!(woken.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_check_on_trial_begins_anew() {
+    let (prober, _) = by_check(|target| match &target.check {
+        Some(check) if check.endpoint == "/ok" => Outcome::Ready,
+        Some(check) => Outcome::NotReady(format!("GET {} answered 404", check.endpoint)),
+        None => Outcome::Ready,
+    });
+    let users = name("users");
+    let probe = || prober.get(&id("c"), None).unwrap();
+    for endpoint in ["/a", "/b"] {
+        let judged = target("c", at_path("/ok"));
+        prober.set(&users, vec![judged, tried("c", at_path(endpoint))]);
+        assert_eq!(probe().tried, "");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(probe().tried, format!("GET {endpoint} answered 404"));
+    }
 }

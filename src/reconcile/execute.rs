@@ -9,7 +9,7 @@ use super::memo::again;
 use super::pulls::{Pull, failed};
 use super::{Key, PassError, Reconcile};
 use crate::agent::spec::PullPolicy;
-use crate::agent::{Agent, EventKind, Revision, RevisionRecord, Shape};
+use crate::agent::{Agent, Check, EventKind, Revision, RevisionRecord, Shape};
 use crate::clock;
 use crate::names::AgentName;
 use crate::observed::{Container, ContainerId, Failure, ImageId, Observed};
@@ -76,8 +76,9 @@ impl Reconcile {
                 pull,
                 number,
                 shape,
+                proven,
             } => {
-                let entry = (*number, shape.clone());
+                let entry = (*number, shape.clone(), proven.clone());
                 self.resolve(name, agent, revision, image, *pull, entry)
                     .await?;
             }
@@ -167,7 +168,7 @@ impl Reconcile {
         revision: &Revision,
         image: &str,
         pull: PullPolicy,
-        (number, shape): (u64, Option<Shape>),
+        (number, shape, proven): (u64, Option<Shape>, Option<Check>),
     ) -> Result<(), PassError> {
         let Some(agent) = agent else { return Ok(()) };
         let found = match self.find_image(name, image, pull).await {
@@ -188,6 +189,7 @@ impl Reconcile {
             generation: agent.metadata.generation,
             at: clock::now(),
             shape,
+            proven,
         };
         self.keep_revision(name, Some(agent), record).await?;
         self.memo

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::Reconcile;
 use crate::agent::Agent;
-use crate::agent::spec::{HealthCheck, Protocol};
+use crate::agent::spec::Protocol;
 use crate::agent::status::condition;
 use crate::endpoints::{Publication, PublishedEndpoint};
 use crate::names::AgentName;
@@ -22,14 +22,11 @@ impl Reconcile {
         plan: &Plan,
         now: Timestamp,
     ) {
-        let check = agent.and_then(|agent| agent.spec.health_check.clone());
         let proxy = agent.map(|agent| agent.spec.proxy.clone());
         let proxy = proxy.unwrap_or_default();
         let protocol = proxy.protocol.unwrap_or_default();
-        self.parts.prober.set(
-            name,
-            probe_targets(check.as_ref(), protocol, observed, plan),
-        );
+        let targets = probe_targets(protocol, observed, plan);
+        self.parts.prober.set(name, targets);
         let first = observed.containers.first();
         let uid = agent
             .map(|agent| &agent.metadata.uid)
@@ -76,28 +73,28 @@ impl Reconcile {
 }
 
 /// Every running container with an address is probed, drained ones too: unknown is not dead.
-fn probe_targets(
-    check: Option<&HealthCheck>,
-    protocol: Protocol,
-    observed: &Observed,
-    plan: &Plan,
-) -> Vec<Target> {
-    observed
+fn probe_targets(protocol: Protocol, observed: &Observed, plan: &Plan) -> Vec<Target> {
+    let running = observed
         .containers
         .iter()
-        .filter(|container| container.state == ContainerState::Running)
-        .filter_map(|container| {
-            let endpoint = plan
-                .endpoints
-                .iter()
-                .find(|endpoint| endpoint.container == container.id)?;
-            Some(Target {
-                container: container.id.clone(),
-                address: endpoint.address?,
-                check: check.cloned(),
-                protocol,
-                started_at: container.started_at,
-            })
-        })
-        .collect()
+        .filter(|container| container.state == ContainerState::Running);
+    let targets = running.filter_map(|container| {
+        let mut endpoints = plan.endpoints.iter();
+        let endpoint = endpoints.find(|endpoint| endpoint.container == container.id)?;
+        let judged = Target {
+            container: container.id.clone(),
+            address: endpoint.address?,
+            check: endpoint.check.clone(),
+            trial: false,
+            protocol,
+            started_at: container.started_at,
+        };
+        let tried = endpoint.tried.as_ref().map(|tried| Target {
+            check: tried.health_check.clone(),
+            trial: true,
+            ..judged.clone()
+        });
+        Some(std::iter::once(judged).chain(tried))
+    });
+    targets.flatten().collect()
 }

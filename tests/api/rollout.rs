@@ -1,6 +1,8 @@
 //! `/agents/{id}/rollout`: how it stands, history, undo, pause and resume; and circles of dependencies.
 
-use agentainer::agent::{AgentStatus, Revision, RevisionRecord, Shape, next_number, numbered};
+use agentainer::agent::{
+    AgentStatus, Check, Revision, RevisionRecord, Shape, next_number, numbered,
+};
 use agentainer::keys::ROLLOUT_PAUSED;
 use agentainer::store::AgentStore;
 use http::StatusCode;
@@ -22,6 +24,7 @@ async fn recorded(api: &Api, name: &str) -> Revision {
         generation: agent.metadata.generation,
         at: agentainer::clock::now(),
         shape: Some(Shape::of(&agent)),
+        proven: None,
     };
     api.store.put_revision(uid, &record).await.unwrap();
     record.revision
@@ -40,6 +43,63 @@ async fn three_revisions() -> Api {
         recorded(&api, "users").await;
     }
     api
+}
+
+/// The first revision, on which a check passed, and a spec that asks for another one.
+async fn with_another_check(good: bool) -> Api {
+    let api = Api::new();
+    let spec = |path: &str| json!([{"name": "users", "spec": {"image": "users:red", "healthCheck": {"endpoint": path}}}]);
+    api.applied("shop", spec("/old")).await;
+    let revision = recorded(&api, "users").await;
+    let agent = api.agent("users").await;
+    let uid = &agent.metadata.uid;
+    let mut record = api.store.revisions(uid).await.unwrap().remove(0);
+    record.proven = Some(Check {
+        health_check: agent.spec.health_check.clone(),
+    });
+    api.store.put_revision(uid, &record).await.unwrap();
+    if good {
+        let mut status = AgentStatus::default();
+        status.rollout.last_good = Some(revision);
+        api.store
+            .put_status(&agent.metadata, &status)
+            .await
+            .unwrap();
+    }
+    api.applied("shop", spec("/new")).await;
+    api
+}
+
+#[tokio::test]
+async fn law_8_undo_brings_a_check_back_that_passed_on_what_is_asked_for() {
+    let endpoint = async |api: &Api| {
+        let check = api.agent("users").await.spec.health_check;
+        check.unwrap().endpoint
+    };
+    let api = with_another_check(true).await;
+    let before = api.agent("users").await;
+    assert_eq!(undo(&api, "").await.status, StatusCode::OK);
+    assert_eq!(endpoint(&api).await, "/old");
+    assert_eq!(api.agent("users").await.revision(), before.revision());
+    // That was all that could be undone.
+    assert_eq!(undo(&api, "").await.word(), "no-earlier-revision");
+    // By its number too, and of one that never was good not by itself.
+    let api = with_another_check(false).await;
+    assert_eq!(undo(&api, "").await.word(), "no-earlier-revision");
+    undo(&api, "?toRevision=1").await;
+    assert_eq!(endpoint(&api).await, "/old");
+}
+
+#[tokio::test]
+async fn law_8_undo_of_an_image_and_its_check_brings_both_back() {
+    let api = with_another_check(true).await;
+    let both = json!([{"name": "users", "spec": {"image": "users:blue", "healthCheck": {"endpoint": "/blue"}}}]);
+    api.applied("shop", both).await;
+    recorded(&api, "users").await;
+    undo(&api, "").await;
+    let spec = api.agent("users").await.spec;
+    assert_eq!(spec.image.as_deref(), Some("users:red"));
+    assert_eq!(spec.health_check.unwrap().endpoint, "/old");
 }
 
 async fn undo(api: &Api, query: &str) -> crate::harness::Answered {
@@ -77,7 +137,10 @@ async fn undo_goes_to_the_last_good_revision_when_the_present_one_never_was_good
     let records = api.store.revisions(&agent.metadata.uid).await.unwrap();
     let mut status = AgentStatus::default();
     status.rollout.last_good = Some(records[0].revision.clone());
-    api.store.put_status(&agent.metadata, &status).await.unwrap();
+    api.store
+        .put_status(&agent.metadata, &status)
+        .await
+        .unwrap();
     undo(&api, "").await;
     let after = api.agent("users").await;
     assert_eq!(after.spec.env["SECRET"].as_str(), "red");

@@ -23,6 +23,7 @@ async fn record(rig: &Rig) {
         generation: agent.metadata.generation,
         at: agentainer::clock::now(),
         shape: Some(Shape::of(&agent)),
+        proven: None,
     };
     rig.store.put_revision(uid, &record).await.unwrap();
 }

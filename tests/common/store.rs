@@ -629,6 +629,7 @@ pub fn revision(text: &str, second: i64) -> RevisionRecord {
         number: 0,
         tag: None,
         shape: None,
+        proven: None,
         image_id: "sha256:aa".to_owned(),
         image: "users:1".to_owned(),
         generation: 1,

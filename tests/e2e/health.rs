@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::load::{Kinds, Load};
 use crate::server::{Server, docker};
 use crate::web::{curl, get};
 
@@ -151,4 +152,48 @@ fn a_killed_container_is_started_again_and_how_soon_is_printed() {
         "docker kill to the restart's start call, median: {:.0} ms",
         rests[2].as_secs_f64() * 1e3
     );
+}
+
+#[test]
+fn law_8_a_wrong_check_alone_fails_no_request_says_why_and_is_undone() {
+    let (server, agent) = (Server::start(), "rechecked");
+    let manifest = |endpoint: &str| {
+        format!(
+            "agents: [{{name: {agent}, image: hello, replicas: 2, strategy: {{progressDeadline: 4s}}, \
+             healthCheck: {{endpoint: {endpoint}, interval: 500ms, timeout: 1s, retries: 2}}}}]"
+        )
+    };
+    server.apply(&manifest("/health"));
+    server.eventually("it has proved good", |server| {
+        !server.agent(agent)["status"]["rollout"]["lastGood"].is_null()
+    });
+    let before = server.containers(agent);
+    let load = Load::on(&server, agent, Kinds::ALL);
+    let args = ["apply", "-f", "-", "--wait", "--timeout", "80s"];
+    let ended = server.cli_with_input(&args, &manifest("/not-there"));
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let told = server.cli(&["rollout", "status", agent, "--timeout", "80s"]);
+    assert_eq!(told.status.code(), Some(1), "{told:?}");
+    let said = String::from_utf8_lossy(&told.stderr).into_owned();
+    for part in [
+        "GET /not-there answered 404",
+        "the former one goes on judging",
+        "rollout undo",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(ready(&server, agent)["reason"], "FormerHealthCheck");
+    let from = load.answered();
+    server.eventually("the load goes on", |_| load.answered() >= from + 200);
+    server.ok(&["rollout", "undo", agent, "--wait", "--timeout", "80s"]);
+    assert_eq!(
+        server.agent(agent)["spec"]["healthCheck"]["endpoint"],
+        "/health"
+    );
+    assert_eq!(ready(&server, agent)["reason"], "Ready");
+    // One that passes takes over.
+    let applied = server.cli_with_input(&args, &manifest("/"));
+    assert!(applied.status.success(), "{applied:?}");
+    load.end().faultless("a wrong check and its end");
+    assert_eq!(server.containers(agent), before, "no container was touched");
 }

@@ -19,6 +19,7 @@ mod fake_store;
 
 mod bad_specs;
 mod calls;
+mod checks;
 mod crashes;
 mod deletion;
 mod events;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agentainer::agent::spec::HealthCheck;
 use agentainer::agent::status::ConditionStatus;
 use agentainer::agent::{Agent, AgentSpec, AgentStatus, ClusterId, Metadata, ResourceVersion, Uid};
 use agentainer::clock;
@@ -38,7 +39,7 @@ pub fn name(text: &str) -> AgentName {
     AgentName::new(text).unwrap()
 }
 
-type Answer = Box<dyn Fn(&Container) -> Outcome + Send>;
+type Answer = Box<dyn Fn(&Container, Option<&HealthCheck>) -> Outcome + Send>;
 
 /// One server's life.
 pub struct Server {
@@ -147,7 +148,7 @@ impl World {
             cluster,
             subnet: "10.90.0.0/20".parse().unwrap(),
             servers,
-            answers: Arc::new(Mutex::new(Box::new(|_| Outcome::Ready))),
+            answers: Arc::new(Mutex::new(Box::new(|_, _| Outcome::Ready))),
             server: None,
             seed,
             lives: 0,
@@ -208,7 +209,7 @@ impl World {
         let ask = move |target: Target, _ready: bool| {
             let asked = port.look().into_iter().find(|c| c.id == target.container);
             let outcome = match asked.filter(|asked| asked.state == ContainerState::Running) {
-                Some(container) => (answers.lock())(&container),
+                Some(container) => (answers.lock())(&container, target.check.as_ref()),
                 None => Outcome::Unanswered("no such container runs".to_owned()),
             };
             Box::pin(std::future::ready(outcome)) as futures::future::BoxFuture<'static, Outcome>
@@ -288,6 +289,14 @@ impl World {
 
     /// Decides what answers probes from now on.
     pub fn answer(&self, answer: impl Fn(&Container) -> Outcome + Send + 'static) {
+        self.answer_checks(move |container, _| answer(container));
+    }
+
+    /// The same, by the check that is asked with.
+    pub fn answer_checks(
+        &self,
+        answer: impl Fn(&Container, Option<&HealthCheck>) -> Outcome + Send + 'static,
+    ) {
         *self.answers.lock() = Box::new(answer);
     }
 

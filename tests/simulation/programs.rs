@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use agentainer::agent::spec::HealthCheck;
 use agentainer::clock;
 use agentainer::observed::{Container, ContainerId, ContainerState, ImageId};
 use agentainer::probe::Outcome;
@@ -16,6 +17,9 @@ pub enum Health {
     /// It accepts nothing.
     Silent,
 }
+
+/// A path that no program knows.
+pub const WRONG: &str = "/wrong";
 
 /// From the start of a program until it listens.
 const BOOT: Duration = Duration::from_millis(200);
@@ -42,7 +46,17 @@ impl Programs {
         self.agents.clear();
     }
 
-    /// What a probe of this container finds.
+    /// What a probe of this container finds that asks by this check.
+    pub fn asked(&mut self, container: &Container, check: Option<&HealthCheck>) -> Outcome {
+        match self.answer(container) {
+            Outcome::Ready if check.is_some_and(|check| check.endpoint == WRONG) => {
+                Outcome::NotReady(format!("GET {WRONG} answered 404"))
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// What a probe of this container finds, if its path is known.
     pub fn answer(&mut self, container: &Container) -> Outcome {
         if container.state != ContainerState::Running {
             return Outcome::Unanswered("it does not run".to_owned());

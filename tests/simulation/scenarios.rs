@@ -263,6 +263,25 @@ scenarios! {
         world.rest(s(1)).await;
         world.matched(LIMIT).await;
     }
+    another_check world {
+        let checked = |path: &str| {
+            let mut checked = red(2);
+            checked["healthCheck"] = json!({"endpoint": path, "interval": "2s", "retries": 2, "timeout": "1s"});
+            checked
+        };
+        world.apply("users", checked("/health")).await;
+        world.matched(LIMIT).await;
+        world.apply("users", checked(crate::programs::WRONG)).await;
+        world.rest(s(5)).await;
+        // All serve, though none answers the new one well, and one that is lost is made again.
+        world.matched(LIMIT).await;
+        let id = first(world, "users").await;
+        world.hand(|engine| engine.remove_by_hand(&id));
+        world.rest(s(1)).await;
+        world.matched(LIMIT).await;
+        world.apply("users", checked("/health")).await;
+        world.matched(LIMIT).await;
+    }
     two_agents_take_turns world {
         world.apply("users", red(2)).await;
         world.apply("auth", json!({"replicas": 2, "drain": {"timeout": "1s"}})).await;

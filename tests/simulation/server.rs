@@ -396,7 +396,10 @@ impl Server {
                 of.wakes().await;
                 sleep(Duration::from_millis(2)).await;
                 match of.shared.port.look_behind(target.address.ip()) {
-                    Some(container) => of.shared.programs.lock().answer(&container),
+                    Some(container) => {
+                        let mut programs = of.shared.programs.lock();
+                        programs.asked(&container, target.check.as_ref())
+                    }
                     None => Outcome::Unanswered("no route to host".to_owned()),
                 }
             }) as futures::future::BoxFuture<'static, Outcome>

@@ -10,7 +10,7 @@ use super::actions::{Wish, act};
 use super::{find, may_see};
 use crate::agent::merge::Merged;
 use crate::agent::status::{RolloutState, condition};
-use crate::agent::{Agent, RevisionRecord, numbered};
+use crate::agent::{Agent, Check, RevisionRecord, numbered};
 use crate::api::Call;
 use crate::api::refusal::{Answer, Refusal};
 use crate::api::view::View;
@@ -85,7 +85,8 @@ fn masked(view: &View, agent: &Agent, mut spec: Map<String, Value>) -> Map<Strin
     spec
 }
 
-/// `POST /agents/{id}/rollout/undo`: the container-shaping fields of an earlier revision come back into the spec.
+/// `POST /agents/{id}/rollout/undo`: the container-shaping fields of an earlier revision come back into the spec, and the health
+/// check that passed on it last.
 pub(in crate::api) async fn undo(
     call: Call,
     Path(id): Path<String>,
@@ -105,7 +106,8 @@ pub(in crate::api) async fn undo(
     .await
 }
 
-/// The revision of this number; else the last good one when the one that is asked for never was good, else the one before.
+/// The revision of this number; else the one that is asked for when that is good by another health check than the spec's; else
+/// the last good one when the one that is asked for never was good, else the one before.
 fn chosen<'a>(
     live: &Agent,
     records: &'a [RevisionRecord],
@@ -123,6 +125,16 @@ fn chosen<'a>(
             Refusal::new(StatusCode::NOT_FOUND, "revision-not-found", title, detail).about(name)
         });
     }
+    let own = Check {
+        health_check: live.spec.health_check.clone(),
+    };
+    let by_another = records.iter().find(|record| {
+        let proven = record.proven.as_ref();
+        record.revision == asked && good == Some(&asked) && proven.is_some_and(|one| *one != own)
+    });
+    if let Some(record) = by_another {
+        return Ok(record);
+    }
     let others = || records.iter().filter(|record| record.revision != asked);
     let last_good = others().find(|record| Some(&record.revision) == good);
     let before = others().max_by_key(|record| record.number);
@@ -134,6 +146,9 @@ fn chosen<'a>(
 
 fn go_back(record: &RevisionRecord, live: &Agent, wanted: &mut Merged) -> Answer<()> {
     let name = &live.metadata.name;
+    if let Some(proven) = &record.proven {
+        wanted.spec.health_check.clone_from(&proven.health_check);
+    }
     if record.revision == live.revision() {
         return Ok(());
     }

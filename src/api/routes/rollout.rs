@@ -39,15 +39,15 @@ pub(super) static OPERATIONS: &[Operation] = &[
         params: &[
             Param {
                 name: "toRevision",
-                about: "The number of a revision in the history; left out or 0, the last good one when the present one never was \
-                        good, else the one before.",
+                about: "The number of a revision in the history; left out or 0, the present one when it is good by another health \
+                        check than the spec's, else the last good one when the present one never was good, else the one before.",
             },
             REVEAL,
         ],
         ..action(
             "/agents/{id}/rollout/undo",
             "undoRollout",
-            "Brings the container-shaping fields of an earlier revision back into the spec.",
+            "Brings the container-shaping fields of an earlier revision back into the spec, and the health check that passed on it.",
             || post(agents::undo),
         )
     },

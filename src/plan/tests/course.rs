@@ -46,6 +46,7 @@ fn record(revision: &Revision, number: u64, shape: Option<Shape>) -> RevisionRec
         generation: 1,
         at: at(i64::try_from(number).unwrap()),
         shape,
+        proven: None,
     }
 }
 

@@ -6,6 +6,7 @@
     clippy::indexing_slicing
 )]
 
+mod checks;
 mod course;
 mod deletion;
 mod drift;

@@ -47,6 +47,7 @@ impl Scene {
                 generation: 1,
                 at: at(0),
                 shape: Some(Shape::of(&good)),
+                proven: None,
             };
             scene.observed.records = Some(vec![record(&good.revision(), 1), record(&asked, 2)]);
         })

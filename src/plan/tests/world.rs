@@ -348,6 +348,7 @@ impl World {
                 image,
                 number,
                 shape,
+                proven,
                 ..
             } => {
                 let state = if self.program(revision) == Program::NoImage {
@@ -368,6 +369,7 @@ impl World {
                         generation: 1,
                         at: now,
                         shape: shape.clone(),
+                        proven: proven.clone(),
                     });
                     ImageState::Resolved(ImageId("sha256:one".to_owned()))
                 };
