@@ -28,6 +28,8 @@ pub(super) struct Recorder {
     number: u64,
     /// The claim is lost: another one has the run.
     lost: bool,
+    /// Redis was away for too long: until it is back nothing waits for it any more.
+    away: bool,
 }
 
 impl Recorder {
@@ -51,6 +53,7 @@ impl Recorder {
             parser: Parser::new(LONGEST),
             number: 0,
             lost: false,
+            away: false,
         })
     }
 
@@ -75,11 +78,14 @@ impl Recorder {
             last: self.number,
             most: MOST,
         };
-        let until = Instant::now() + AGAIN.1;
+        let until = match self.away {
+            true => Instant::now(),
+            false => Instant::now() + AGAIN.1,
+        };
         loop {
             match self.events.append(&self.claim, &addition).await {
                 Ok(held) => {
-                    self.lost = !held;
+                    (self.lost, self.away) = (!held, false);
                     break;
                 }
                 Err(error) if Instant::now() < until => {
@@ -88,10 +94,87 @@ impl Recorder {
                 }
                 Err(error) => {
                     tracing::warn!(%error, request = %self.claim.id, "events could not be kept: their stream has a gap");
+                    self.away = true;
                     break;
                 }
             }
         }
         self.news.streamed(&self.claim.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use async_trait::async_trait;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::event_stream::Place;
+    use crate::journal::{EventPage, JournalError, RecordId};
+    use crate::redis_link::LinkError;
+
+    /// Keeps the numbers of events, unless it is away.
+    #[derive(Default)]
+    struct Numbers {
+        away: AtomicBool,
+        kept: Mutex<Vec<u64>>,
+    }
+
+    #[async_trait]
+    impl EventJournal for Numbers {
+        async fn append(&self, _: &Claim, addition: &Addition) -> crate::journal::Result<bool> {
+            if self.away.load(Ordering::Relaxed) {
+                return Err(JournalError::Link(LinkError::Refused {
+                    call: "keeping of events",
+                    message: "away".to_owned(),
+                }));
+            }
+            let numbers = addition.events.iter().map(|(number, ..)| *number);
+            self.kept.lock().extend(numbers);
+            Ok(true)
+        }
+
+        async fn events(
+            &self,
+            _: &RecordId,
+            _: Place,
+            _: usize,
+        ) -> crate::journal::Result<EventPage> {
+            Ok(EventPage::default())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_waited_for_once_and_what_came_meanwhile_is_a_gap() {
+        let journal = Arc::new(Numbers::default());
+        let mut recorder = Recorder {
+            events: Arc::clone(&journal) as _,
+            news: Arc::default(),
+            claim: Claim {
+                id: RecordId::random(),
+                token: 1,
+            },
+            parser: Parser::new(LONGEST),
+            number: 0,
+            lost: false,
+            away: false,
+        };
+        let mut take = async |waits: Duration| {
+            let begun = Instant::now();
+            recorder.take(b"data: x\n\n").await;
+            assert_eq!(begun.elapsed(), waits);
+        };
+        take(Duration::ZERO).await;
+        journal.away.store(true, Ordering::Relaxed);
+        take(AGAIN.1).await;
+        take(Duration::ZERO).await;
+        journal.away.store(false, Ordering::Relaxed);
+        take(Duration::ZERO).await;
+        journal.away.store(true, Ordering::Relaxed);
+        take(AGAIN.1).await;
+        assert_eq!(*journal.kept.lock(), [1, 4]);
     }
 }
