@@ -5,12 +5,11 @@
 //! closes the connection, which cancels the agent's request.
 
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::SET_COOKIE;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 
 use super::account::Account;
 use super::capture::Copy;
-use super::hop;
+use super::coming::{AgentBody, Coming};
 use super::live::Live;
 use super::patience::{BodyError, Limits, Patience};
 use super::pool::Lease;
@@ -42,8 +41,6 @@ struct Sending {
     progress: Option<Progress>,
     /// What passes, in case that no answer comes.
     copy: Option<Copy>,
-    /// Shows to who sends it that it is still being sent.
-    underway: Option<Arc<()>>,
 }
 
 #[derive(Debug)]
@@ -119,14 +116,7 @@ impl RequestBody {
             patience: Patience::new(limits),
             progress: None,
             copy: None,
-            underway: None,
         })))
-    }
-
-    /// Tells for how long it is being sent; `None` when there is none.
-    pub(super) fn underway(&mut self) -> Option<Weak<()>> {
-        let sending = self.0.as_mut()?;
-        Some(Arc::downgrade(sending.underway.get_or_insert_default()))
     }
 
     /// Whether there is none.
@@ -219,18 +209,6 @@ enum Inner {
     Agent(Box<AgentBody>),
 }
 
-#[derive(Debug)]
-struct AgentBody {
-    incoming: Incoming,
-    patience: Patience,
-    ended: bool,
-    /// Why it breaks off, when that was not said yet.
-    broke: Option<hyper::Error>,
-    lease: Option<Lease>,
-    /// Where it is read to its end when the client goes.
-    runs: Option<Runs>,
-}
-
 impl ProxyBody {
     /// A body of our own; may be empty.
     pub(super) fn ours(bytes: impl Into<Bytes>) -> Self {
@@ -242,25 +220,17 @@ impl ProxyBody {
     }
 
     /// An agent's; `lease` is given back at its end.
-    pub(super) fn agent(incoming: Incoming, limits: Limits, lease: Lease) -> Self {
-        let ended = incoming.is_end_stream();
+    pub(super) fn agent(coming: Coming, limits: Limits, lease: Lease) -> Self {
         Self {
-            inner: Inner::Agent(Box::new(AgentBody {
-                incoming,
-                patience: Patience::new(limits),
-                ended,
-                broke: None,
-                lease: Some(lease),
-                runs: None,
-            })),
+            inner: Inner::Agent(Box::new(AgentBody::new(coming, limits, lease))),
             account: None,
             live: None,
         }
     }
 
     /// The same, and it is read to its end when the client goes.
-    pub(super) fn lasting(incoming: Incoming, limits: Limits, lease: Lease, runs: Runs) -> Self {
-        let mut body = Self::agent(incoming, limits, lease);
+    pub(super) fn lasting(coming: Coming, limits: Limits, lease: Lease, runs: Runs) -> Self {
+        let mut body = Self::agent(coming, limits, lease);
         if let Inner::Agent(body) = &mut body.inner {
             body.runs = Some(runs);
         }
@@ -300,8 +270,7 @@ impl Drop for ProxyBody {
         let Inner::Agent(body) = &mut self.inner else {
             return;
         };
-        let over = body.ended || body.lease.is_none() || body.incoming.is_end_stream();
-        if let Some(runs) = body.runs.take().filter(|_| !over) {
+        if let Some(runs) = body.runs.take().filter(|_| body.is_coming()) {
             let rest = Self {
                 inner: std::mem::replace(&mut self.inner, Inner::Ours(Full::default())),
                 account: None,
@@ -373,73 +342,14 @@ impl Body for ProxyBody {
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Ours(full) => full.is_end_stream(),
-            Inner::Agent(body) => body.incoming.is_end_stream(),
+            Inner::Agent(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Ours(full) => full.size_hint(),
-            Inner::Agent(body) => body.incoming.size_hint(),
-        }
-    }
-}
-
-impl AgentBody {
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(error) = self.broke.take() {
-            return Poll::Ready(Some(Err(BodyError::Broken(error))));
-        }
-        let incoming = &mut self.incoming;
-        let polled = match &mut self.lease {
-            Some(lease) => lease.poll(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
-            None => Pin::new(incoming).poll_frame(cx),
-        };
-        let Poll::Ready(next) = polled else {
-            return self.patience.lost(cx).map(|lost| {
-                self.lease = None;
-                Some(Err(lost))
-            });
-        };
-        self.patience.moved();
-        match next {
-            Some(Ok(mut frame)) => {
-                if let Some(trailers) = frame.trailers_mut() {
-                    hop::strip(trailers);
-                    trailers.remove(SET_COOKIE);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(error)) => {
-                self.lease = None;
-                // What came before may have come in this very moment. It goes out first: after an error hyper sends nothing more.
-                self.broke = Some(error);
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            None => {
-                self.ended = true;
-                self.give_back();
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
-        }
-    }
-}
-
-impl Drop for AgentBody {
-    fn drop(&mut self) {
-        // A reader that knows the length never asks for the end.
-        if self.ended || self.incoming.is_end_stream() {
-            self.give_back();
+            Inner::Agent(body) => body.size_hint(),
         }
     }
 }

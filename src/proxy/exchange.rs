@@ -70,7 +70,7 @@ impl Exchange {
             && body.size_hint().exact().is_none()
             && !parts.headers.contains_key(CONTENT_LENGTH)
         {
-            // hyper takes a GET of unknown length for one without a body.
+            // A GET of unknown length is taken for one without a body.
             parts
                 .headers
                 .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

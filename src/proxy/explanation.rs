@@ -1,11 +1,7 @@
 //! Why a request gets an answer of the proxy's own, in words: what the agent is called, the cause, and the next command to type.
 
-use std::error::Error as _;
-use std::io;
-
 use super::forward::Failed;
 use super::framing::Ambiguous;
-use super::h2c;
 use super::keyed::Repetition;
 use super::patience::BodyError;
 use super::pool::ConnectError;
@@ -194,18 +190,14 @@ fn exchange(agent: &str, failed: &Failed) -> Problem {
             ),
         ),
         Failed::Upload(cause) => broken_upload(agent, cause),
-        Failed::NoAnswer { source } if let Some(cause) = upload(source) => {
+        Failed::NoAnswer { source } if let Some(cause) = source.upload() => {
             broken_upload(agent, cause)
         }
         Failed::NoAnswer { source } => {
-            let cause = if source.is_parse() || source.is_parse_too_large() {
-                "answered with something that is not HTTP/1.1 (proxy.protocol)"
-            } else if h2c::is_foreign(source) {
-                "answered with something that is not HTTP/2 (proxy.protocol: h2c)"
-            } else if cut_off(source) {
-                "lost its address or its network before it answered"
-            } else {
-                "ended the connection without an answer"
+            let cause = match source.foreign() {
+                Some(protocol) => &*format!("answered with something that is not {protocol}"),
+                None if source.is_cut_off() => "lost its address or its network before it answered",
+                None => "ended the connection without an answer",
             };
             (
                 502,
@@ -239,9 +231,11 @@ fn broken_upload(agent: &str, cause: &BodyError) -> (u16, &'static str, String) 
     let (status, word) = match cause {
         BodyError::Idle(_) => (408, "upload-stalled"),
         BodyError::Total => (504, "answer-timeout"),
-        BodyError::Broken(_) | BodyError::TakenBack | BodyError::Cancelled => {
-            (400, "upload-broken")
-        }
+        BodyError::Broken(_)
+        | BodyError::Cut(_)
+        | BodyError::Short
+        | BodyError::TakenBack
+        | BodyError::Cancelled => (400, "upload-broken"),
     };
     let detail = format!("the request's body for agent '{agent}' did not arrive whole: {cause}");
     (status, word, detail)
@@ -308,17 +302,4 @@ fn not_kept(agent: &str, error: &JournalError) -> Problem {
         format!("agent '{agent}' gets this request only once it is kept, and {certainty}: {cause}"),
     )
     .about(agent)
-}
-
-/// What was wrong with the request's own body, when that was it.
-fn upload(failed: &hyper::Error) -> Option<&BodyError> {
-    failed.source().and_then(|cause| cause.downcast_ref())
-}
-
-/// Whether the agent's container is not to be reached any more: it left its address (`line`), or its kernel is silent (`pool`).
-fn cut_off(failed: &hyper::Error) -> bool {
-    use io::ErrorKind::{HostUnreachable, TimedOut};
-    let cause = failed.source();
-    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| matches!(cause.kind(), HostUnreachable | TimedOut))
 }

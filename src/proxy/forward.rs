@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::beside::Beside;
 use super::body::{Progress, RequestBody};
 use super::breaker::Rule;
+use super::broke::Broke;
 use super::chance::Chance;
+use super::coming::Coming;
 use super::patience::BodyError;
 use super::pick::{Pick, Wish, ejected, pick, ready};
 use super::pool::{self, ConnectError, Connection, Lease, Sent};
@@ -76,7 +77,7 @@ pub(super) enum Failed {
     #[error("the connection ended before an answer")]
     NoAnswer {
         #[source]
-        source: hyper::Error,
+        source: Broke,
     },
     /// Sent, and the answer took too long.
     #[error("no answer within {0:?}")]
@@ -90,7 +91,7 @@ impl Failed {
     /// Whether all of the request was sent, or some of it, and the agent may be at it.
     pub(super) fn may_have_arrived(&self) -> bool {
         match self {
-            Self::NoAnswer { source } => !is_upload(source),
+            Self::NoAnswer { source } => source.upload().is_none(),
             Self::FirstByte(_) => true,
             _ => false,
         }
@@ -107,10 +108,15 @@ pub(super) async fn forward(
     bounds: &Bounds,
     wish: &Wish,
     chance: &Chance,
-) -> Result<(Response<Incoming>, Lease), (Failed, Option<Request<RequestBody>>)> {
+) -> Result<(Response<Coming>, Lease), (Failed, Option<Request<RequestBody>>)> {
     let protocol = route.proxy.protocol.unwrap_or_default();
     let mut left = route.proxy.retries.unwrap_or(RETRIES).min(MOST_RETRIES);
-    let mut spare = if left > 0 { Spare::of(&request) } else { None };
+    let mut once_more = left > 0 && request.body().is_empty() && request.method().is_idempotent();
+    // One that went on HTTP/2 is gone.
+    let mut spare = match protocol {
+        Protocol::H2c if once_more => Spare::of(&request),
+        _ => None,
+    };
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let mut fresh = false;
     let mut failed = Failed::NoEndpoint;
@@ -156,7 +162,7 @@ pub(super) async fn forward(
         if let Some(beside) = beside {
             beside.budget.sent();
         }
-        let sent = bounded(pin!(connection.send(request)), bounds).await;
+        let sent = bounded(pin!(connection.send(&mut request)), bounds).await;
         match sent.map_err(|failed| {
             if matches!(failed, Failed::FirstByte(_)) {
                 blame(route, &endpoint);
@@ -172,12 +178,11 @@ pub(super) async fn forward(
                 }
                 return Ok((response, lease));
             }
-            Sent::Unsent(unsent) => {
+            Sent::Unsent => {
                 over(
                     attempt,
                     &"the connection was closed before anything was sent",
                 );
-                request = unsent;
                 if fresh {
                     blame(route, &endpoint);
                     if left == 0 {
@@ -189,10 +194,9 @@ pub(super) async fn forward(
                 }
                 fresh = true;
             }
-            Sent::Refused(unsent) => {
+            Sent::Refused => {
                 over(attempt, &"refused (REFUSED_STREAM)");
                 let address = endpoint.address;
-                request = unsent;
                 failed = Failed::Refused { address };
                 if left == 0 {
                     return Err((failed, Some(request)));
@@ -206,15 +210,17 @@ pub(super) async fn forward(
                 return Err((Failed::Upload(broke), None));
             }
             Sent::Lost(source) => {
-                if !is_upload(&source) {
+                if source.upload().is_none() {
                     blame(route, &endpoint);
                 }
                 over(attempt, &source);
                 failed = Failed::NoAnswer { source };
-                match spare.take().and_then(Spare::request) {
-                    Some(again) if left > 0 && beside.is_some_and(|it| it.budget.take()) => {
-                        request = again;
-                    }
+                let again = std::mem::take(&mut once_more)
+                    && left > 0
+                    && beside.is_some_and(|it| it.budget.take());
+                match (protocol, spare.take().and_then(Spare::request)) {
+                    (Protocol::Http1, _) if again => {}
+                    (Protocol::H2c, Some(spare)) if again => request = spare,
                     _ => return Err((failed, None)),
                 }
                 left -= 1;
@@ -243,11 +249,6 @@ fn blame(route: &Route, endpoint: &Endpoint) {
             route.figures.ejected();
         }
     }
-}
-
-/// Whether it was the client's own body that broke the exchange.
-fn is_upload(failed: &hyper::Error) -> bool {
-    std::error::Error::source(failed).is_some_and(|cause| cause.is::<BodyError>())
 }
 
 async fn connection(

@@ -1,8 +1,8 @@
 //! Which messages are refused because two readers could understand them differently (request smuggling, response splitting).
 //!
-//! hyper refuses what its parser can see: bad lengths, unequal repeated lengths, chunked that is not last, obsolete folding,
-//! spaces before colons, NUL. Of a message with both lengths it keeps the chunks alone and closes the connection, as RFC
-//! 9112 §6.3 allows. Here is what it leaves to us.
+//! What a parser can see is refused by hyper, and of an answer by `heads`: bad lengths, unequal repeated lengths, chunked that is
+//! not last, obsolete folding, spaces before colons, NUL. Of a request with both lengths hyper keeps the chunks alone and closes the
+//! connection, as RFC 9112 §6.3 allows. Here is what is left to us.
 
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::Authority;
@@ -101,7 +101,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<Option<HeaderValue>, Ambi
     }
 }
 
-/// Checks an agent's answer, and has it say its length once. hyper refuses lengths that differ or are none; of an answer with both a
+/// Checks an agent's answer, and has it say its length once. `heads` refuses lengths that differ or are none; of an answer with both a
 /// length and chunks it reads the chunks, while the length would still be told to the client.
 ///
 /// # Errors

@@ -2,11 +2,11 @@
 
 use http::header::{CONNECTION, HeaderValue, UPGRADE};
 use http::{Response, StatusCode, Version};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 use super::account::Account;
 use super::body::ProxyBody;
+use super::coming::Coming;
 use super::live::Live;
 use super::patience::Limits;
 use super::pool::Lease;
@@ -16,7 +16,7 @@ use super::{Proxy, framing, hop, response, trace};
 
 /// An agent's answer before it is passed on.
 pub(super) struct Answer {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Coming>,
     pub(super) lease: Lease,
     /// What it has to say of sessions.
     pub(super) stick: Option<Stick>,
@@ -80,10 +80,10 @@ impl Proxy {
         if !switches {
             let stays = live.as_ref().is_some_and(|live| live.goes_on());
             let runs = runs.or_else(|| stays.then(|| self.runs.clone()));
-            return Ok(response.map(|incoming| {
+            return Ok(response.map(|coming| {
                 let body = match runs {
-                    Some(runs) => ProxyBody::lasting(incoming, limits, lease, runs),
-                    None => ProxyBody::agent(incoming, limits, lease),
+                    Some(runs) => ProxyBody::lasting(coming, limits, lease, runs),
+                    None => ProxyBody::agent(coming, limits, lease),
                 };
                 body.of_live(live)
             }));
@@ -98,8 +98,7 @@ impl Proxy {
                 response.headers().get(trace::REQUEST_ID),
             );
         }
-        let agent = hyper::upgrade::on(&mut response);
-        self.tunnels.open(client, agent, lease, account);
+        self.tunnels.open(client, lease, account);
         let headers = response.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, protocol);

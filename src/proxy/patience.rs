@@ -6,12 +6,20 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use super::broke::Broke;
+
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The peer's message broke off or was malformed.
     #[error("the message broke off")]
     Broken(#[from] hyper::Error),
+    /// The agent's answer broke off.
+    #[error("the answer broke off")]
+    Cut(#[source] Broke),
+    /// It ended before its length.
+    #[error("it is shorter than its Content-Length")]
+    Short,
     /// No piece of it came within `proxy.timeouts.idle`.
     #[error("nothing came for {0:?} (proxy.timeouts.idle)")]
     Idle(Duration),

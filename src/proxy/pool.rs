@@ -5,12 +5,14 @@
 //! [`IDLE`] is closed, since an agent that closes idle connections itself could do so while our request is on its way. Those of
 //! HTTP/1.1 are here, one request's at a time; those of HTTP/2, for many at once, in `h2c`.
 
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use http_body::{Body as _, Frame, SizeHint};
 use parking_lot::Mutex;
 use rustix::net::sockopt;
 use tokio::net::TcpStream;
@@ -18,9 +20,11 @@ use tokio::time::Instant;
 
 use super::beside::Beside;
 use super::body::RequestBody;
+use super::broke::Broke;
+use super::coming::Coming;
 use super::gate::Place;
 use super::h2c::{self, Shared, Stream};
-use super::http1::Http1;
+use super::http1::{Http1, NotAnswered};
 use super::line::Line;
 use super::patience::BodyError;
 use crate::agent::spec::Protocol;
@@ -115,26 +119,13 @@ pub(super) fn reuse(endpoint: &Arc<Endpoint>, protocol: Protocol) -> Option<Conn
 impl Pool {
     fn take(&self) -> Option<Http1> {
         let mut pooled = self.pooled.lock();
-        let mut busy = Vec::new();
-        let mut found = None;
-        if let Some(oldest) = Instant::now().checked_sub(IDLE) {
-            while let Some((sender, since)) = pooled.idle.pop() {
-                if since < oldest {
-                    // Those below it have been idle for even longer.
-                    pooled.idle.clear();
-                } else if sender.is_ready() {
-                    found = Some(sender);
-                    break;
-                } else if !sender.is_closed() {
-                    // Its last exchange is still winding up.
-                    busy.push((sender, since));
-                }
-            }
+        let (http1, since) = pooled.idle.pop()?;
+        if since.elapsed() > IDLE {
+            // Those below it have been idle for even longer.
+            pooled.idle.clear();
+            return None;
         }
-        while let Some(one) = busy.pop() {
-            pooled.idle.push(one);
-        }
-        found
+        Some(http1)
     }
 }
 
@@ -181,10 +172,12 @@ async fn make(endpoint: &Arc<Endpoint>, protocol: Protocol) -> Result<Connection
     let _ = keep_asking(&stream);
     let line = Line::new(stream, Arc::clone(endpoint.departure()));
     let sender = match protocol {
-        Protocol::Http1 => Http1::handshake(line).await.map(Sender::Http1),
-        Protocol::H2c => h2c::handshake(line).await.map(Sender::H2c),
+        Protocol::Http1 => Sender::Http1(Http1::new(line)),
+        Protocol::H2c => {
+            let stream = h2c::handshake(line).await;
+            Sender::H2c(stream.map_err(ConnectError::Handshake)?)
+        }
     };
-    let sender = sender.map_err(ConnectError::Handshake)?;
     // The address may be another container's by now (law 4). Nothing was sent yet.
     if !endpoint.has_its_address().await || endpoint.retired() {
         return Err(ConnectError::Retired);
@@ -212,20 +205,20 @@ fn keep_asking(stream: &TcpStream) -> rustix::io::Result<()> {
 /// What became of a request that was given to a connection.
 pub(super) enum Sent {
     /// The answer's head is here.
-    Answered(Response<Incoming>, Lease),
-    /// The connection was closed before any of it was written, or before the agent did anything with it.
-    Unsent(Request<RequestBody>),
-    /// The agent says that it did nothing with it, and takes others on this connection (HTTP/2 alone).
-    Refused(Request<RequestBody>),
-    /// Some of it may have been read by the agent.
-    Lost(hyper::Error),
+    Answered(Response<Coming>, Lease),
+    /// The connection was closed before any of it was written, or before the agent did anything with it. It is as it was.
+    Unsent,
+    /// The agent says that it did nothing with it, and takes others on this connection (HTTP/2 alone). It is as it was.
+    Refused,
+    /// Some of it may have been read by the agent. On HTTP/1.1 one without a body is as it was.
+    Lost(Broke),
     /// It was the client's own body that broke the exchange.
     Broken(BodyError),
 }
 
 impl Connection {
     /// Sends a request and waits for the answer's head. Dropping the future cancels the request.
-    pub(super) async fn send(self, request: Request<RequestBody>) -> Sent {
+    pub(super) async fn send(self, request: &mut Request<RequestBody>) -> Sent {
         let begun = Instant::now();
         let lease = |sender| Lease {
             sender,
@@ -235,23 +228,34 @@ impl Connection {
         };
         match self.sender {
             Sender::Http1(mut http1) => match http1.send(request).await {
-                Ok(response) => Sent::Answered(response, lease(Sender::Http1(http1))),
-                Err(mut error) => match error.take_message() {
-                    Some(request) => Sent::Unsent(request),
-                    None => Sent::Lost(error.into_error()),
-                },
-            },
-            Sender::H2c(stream) => match stream.send(request).await {
-                h2c::Sent::Answered(response, stream) => {
-                    Sent::Answered(response, lease(Sender::H2c(stream)))
+                Ok(response) => {
+                    let response = response.map(|()| Coming::Http1);
+                    Sent::Answered(response, lease(Sender::Http1(http1)))
                 }
-                h2c::Sent::Unsent(request) => Sent::Unsent(request),
-                h2c::Sent::Refused(request) => Sent::Refused(request),
-                h2c::Sent::Lost(error, rescue) => match rescue.broke() {
-                    Some(broke) => Sent::Broken(broke),
-                    None => Sent::Lost(error),
-                },
+                Err(NotAnswered::Unsent) => Sent::Unsent,
+                Err(NotAnswered::Lost(error)) => Sent::Lost(error),
             },
+            Sender::H2c(stream) => {
+                let none = Request::new(RequestBody::empty());
+                match stream.send(std::mem::replace(request, none)).await {
+                    h2c::Sent::Answered(response, stream) => {
+                        let response = response.map(Coming::H2c);
+                        Sent::Answered(response, lease(Sender::H2c(stream)))
+                    }
+                    h2c::Sent::Unsent(unsent) => {
+                        *request = unsent;
+                        Sent::Unsent
+                    }
+                    h2c::Sent::Refused(unsent) => {
+                        *request = unsent;
+                        Sent::Refused
+                    }
+                    h2c::Sent::Lost(error, rescue) => match rescue.broke() {
+                        Some(broke) => Sent::Broken(broke),
+                        None => Sent::Lost(error.into()),
+                    },
+                }
+            }
         }
     }
 }
@@ -298,11 +302,11 @@ impl Lease {
         } = self;
         let endpoint = in_flight.endpoint();
         // A shared one is in the pool for as long as it lives.
-        let (Sender::Http1(mut http1), Some(Beside { pool, .. })) = (sender, Beside::of(endpoint))
+        let (Sender::Http1(http1), Some(Beside { pool, .. })) = (sender, Beside::of(endpoint))
         else {
             return;
         };
-        if endpoint.retired() || !http1.settle() {
+        if endpoint.retired() || !http1.is_reusable() {
             return;
         }
         let mut pooled = pool.pooled.lock();
@@ -320,27 +324,48 @@ impl Lease {
         }
     }
 
-    /// Polls what the connection brings about.
-    pub(super) fn poll<T>(
+    /// The answer's body, piece by piece.
+    pub(super) fn poll_frame(
         &mut self,
+        coming: &mut Coming,
         cx: &mut Context<'_>,
-        mut what: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        match &mut self.sender {
-            Sender::Http1(http1) => http1.poll(cx, what),
-            Sender::H2c(_) => what(cx),
+    ) -> Poll<Option<Result<Frame<Bytes>, Broke>>> {
+        match (coming, &mut self.sender) {
+            (Coming::H2c(incoming), _) => Pin::new(incoming).poll_frame(cx).map_err(Broke::Http2),
+            (Coming::Http1, Sender::Http1(http1)) => http1.poll_frame(cx),
+            (Coming::Http1, Sender::H2c(_)) => Poll::Ready(None),
         }
     }
 
-    /// The exchange became a tunnel, which has the connection.
-    pub(super) fn into_held(mut self) -> Held {
-        if let Sender::Http1(http1) = &mut self.sender {
-            http1.run();
+    /// Whether the answer's body is over.
+    pub(super) fn is_end_stream(&self, coming: &Coming) -> bool {
+        match (coming, &self.sender) {
+            (Coming::H2c(incoming), _) => incoming.is_end_stream(),
+            (Coming::Http1, Sender::Http1(http1)) => http1.is_end_stream(),
+            (Coming::Http1, Sender::H2c(_)) => true,
         }
-        Held {
+    }
+
+    /// How much of the answer's body is still to come.
+    pub(super) fn size_hint(&self, coming: &Coming) -> SizeHint {
+        match (coming, &self.sender) {
+            (Coming::H2c(incoming), _) => incoming.size_hint(),
+            (Coming::Http1, Sender::Http1(http1)) => http1.size_hint(),
+            (Coming::Http1, Sender::H2c(_)) => SizeHint::with_exact(0),
+        }
+    }
+
+    /// The exchange became a tunnel, which has the connection and what was read of it already.
+    pub(super) fn into_tunnel(self) -> Option<(Line<TcpStream>, Bytes, Held)> {
+        let Sender::Http1(http1) = self.sender else {
+            return None;
+        };
+        let (line, read) = http1.into_changed()?;
+        let held = Held {
             _in_flight: self.in_flight,
             _place: self.place,
-        }
+        };
+        Some((line, read, held))
     }
 }
 
@@ -357,9 +382,7 @@ async fn sweep(endpoint: Weak<Endpoint>) {
         let shared = pool.shared.sweep();
         let mut pooled = pool.pooled.lock();
         if let Some(oldest) = Instant::now().checked_sub(IDLE) {
-            pooled
-                .idle
-                .retain(|(sender, since)| *since >= oldest && !sender.is_closed());
+            pooled.idle.retain(|(_, since)| *since >= oldest);
         }
         if pooled.idle.is_empty() && !shared {
             pooled.swept = false;

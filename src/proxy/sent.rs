@@ -5,11 +5,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 
 use super::Proxy;
 use super::attempt;
 use super::body::{ProxyBody, RequestBody};
+use super::coming::Coming;
 use super::forward::{Bounds, forward};
 use super::gate::{Full, Place};
 use super::live::Live;
@@ -33,7 +33,7 @@ pub(super) struct Baggage {
 
 /// A request that its agent answered.
 pub(super) struct Sent {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<Coming>,
     pub(super) lease: Lease,
     /// When the request was written first.
     pub(super) live: Option<Box<Live>>,
@@ -154,7 +154,7 @@ impl Proxy {
         bounds: Bounds,
         wish: Wish,
         place: Option<Place>,
-    ) -> Result<(Response<Incoming>, Lease), (Refusal<'a>, Option<Request<RequestBody>>)> {
+    ) -> Result<(Response<Coming>, Lease), (Refusal<'a>, Option<Request<RequestBody>>)> {
         let mut moved_on = false;
         loop {
             match forward(&route, request, &bounds, &wish, &self.chance).await {

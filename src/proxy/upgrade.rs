@@ -3,9 +3,11 @@
 //! Bytes are copied both ways until both sides ended; the exchange counts as in flight for as long. hyper hands upgraded
 //! connections out of its own care, so they are tracked here, and cut when the drain time is over.
 
+use std::io;
+
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncWriteExt as _, copy_bidirectional};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,28 +22,23 @@ pub(super) struct Tunnels {
 }
 
 impl Tunnels {
-    /// Joins the two connections once both sides handed them over; the account settles at their end.
-    pub(super) fn open(
-        &self,
-        client: OnUpgrade,
-        agent: OnUpgrade,
-        lease: Lease,
-        mut account: Option<Account>,
-    ) {
+    /// Joins the two connections once the client's side handed its own over; the account settles at their end.
+    pub(super) fn open(&self, client: OnUpgrade, lease: Lease, mut account: Option<Account>) {
         let cut = self.cut.clone();
         self.open.spawn(async move {
             let tunnel = async {
-                let (client, agent) = futures::future::try_join(client, agent)
-                    .await
-                    .map_err(std::io::Error::other)?;
-                let _held = lease.into_held();
-                let (mut client, mut agent) = (TokioIo::new(client), TokioIo::new(agent));
+                let mut client = TokioIo::new(client.await.map_err(io::Error::other)?);
+                let Some((mut agent, read, _held)) = lease.into_tunnel() else {
+                    return Ok(());
+                };
+                client.write_all(&read).await?;
                 let (_, sent) = copy_bidirectional(&mut client, &mut agent).await?;
+                let sent = sent + read.len() as u64;
                 if let Some(account) = &mut account {
                     account.sent(sent);
                     account.whole();
                 }
-                Ok::<_, std::io::Error>(())
+                Ok::<_, io::Error>(())
             };
             let ended = tokio::select! {
                 biased;
