@@ -121,7 +121,7 @@ impl RedisStore {
     /// runtime; connects at the first call.
     ///
     /// # Errors
-    /// [`StoreError::Address`] when the URL is none of ours; the text never repeats it.
+    /// [`LinkError::Address`](crate::redis_link::LinkError::Address) when the URL is none of ours; the text never repeats it.
     pub fn new(url: &str, options: RedisStoreOptions) -> Result<Self> {
         Ok(Self {
             link: Link::new(url, options.deadline)?,
