@@ -285,7 +285,7 @@ impl<R: Router> Serve<R> {
 
     pub(super) async fn answer(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Box<Request<Incoming>>,
         connected: Connected,
     ) -> Response<Either<ProxyBody, R::Body>> {
         let agent = self.hosts.agent(&request);
@@ -319,7 +319,7 @@ impl<R: Router> Serve<R> {
         }
         request.extensions_mut().insert(connected);
         // Boxed: it would make the state of every request as large.
-        match Box::pin(self.router.clone().oneshot(request)).await {
+        match Box::pin(self.router.clone().oneshot(*request)).await {
             Ok(response) => response.map(Either::Right),
             Err(never) => match never {},
         }

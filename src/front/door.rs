@@ -42,6 +42,8 @@ pub(super) fn service<R: Router>(
     let door = Arc::clone(door);
     hyper::service::service_fn(move |request: Request<Incoming>| {
         let door = Arc::clone(&door);
+        // It goes through many hands, each of which would have room for it.
+        let request = Box::new(request);
         // Boxed: hyper would move it, and keep its room for as long as the connection stands.
         Box::pin(async move { Ok::<_, Infallible>(door.answer(request).await) })
     })
@@ -81,7 +83,7 @@ impl<R: Router> Door<R> {
 
     async fn answer(
         &self,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
     ) -> Response<Held<Either<ProxyBody, R::Body>>> {
         let open = self.asked.open();
         let is_http2 = request.version() == Version::HTTP_2;

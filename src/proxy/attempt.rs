@@ -90,7 +90,7 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
     {
         http2(&mut request, target);
     }
-    match forward(route, request, &bounds, &wish, &proxy.chance).await {
+    match forward(route, Box::new(request), &bounds, &wish, &proxy.chance).await {
         Ok((response, mut lease)) => {
             lease.keep(place);
             let (mut parts, incoming) = response.into_parts();

@@ -104,11 +104,11 @@ impl Failed {
 /// [`Failed`] tells the phase; when nothing was sent, the request comes back.
 pub(super) async fn forward(
     route: &Route,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     bounds: &Bounds,
     wish: &Wish,
     chance: &Chance,
-) -> Result<(Response<Coming>, Lease), (Failed, Option<Request<RequestBody>>)> {
+) -> Result<(Response<Coming>, Lease), (Failed, Option<Box<Request<RequestBody>>>)> {
     let protocol = route.proxy.protocol.unwrap_or_default();
     let mut left = route.proxy.retries.unwrap_or(RETRIES).min(MOST_RETRIES);
     let mut once_more = left > 0 && request.body().is_empty() && request.method().is_idempotent();
@@ -220,7 +220,7 @@ pub(super) async fn forward(
                     && beside.is_some_and(|it| it.budget.take());
                 match (protocol, spare.take().and_then(Spare::request)) {
                     (Protocol::Http1, _) if again => {}
-                    (Protocol::H2c, Some(spare)) if again => request = spare,
+                    (Protocol::H2c, Some(spare)) if again => *request = spare,
                     _ => return Err((failed, None)),
                 }
                 left -= 1;

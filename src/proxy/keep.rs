@@ -95,7 +95,7 @@ pub(super) struct Unanswered<'a> {
     /// Why.
     pub(super) refusal: Refusal<'a>,
     /// The request itself, when nothing of it was sent.
-    pub(super) unsent: Option<Request<RequestBody>>,
+    pub(super) unsent: Option<Box<Request<RequestBody>>>,
     /// What is known of it else, when it may be kept.
     pub(super) sketch: Option<Sketch>,
 }
@@ -166,7 +166,7 @@ impl Proxy {
         };
         if let Some(unsent) = unsent {
             return match refusal.passes() {
-                true => self.keep(agent, route, unsent, manner).await,
+                true => self.keep(agent, route, *unsent, manner).await,
                 false => Err(refusal),
             };
         }

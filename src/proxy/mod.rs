@@ -180,7 +180,7 @@ impl Proxy {
     /// spec wants it to go on (`proxy.onDisconnect`).
     pub fn call(
         self: &Arc<Self>,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         peer: SocketAddr,
         tls: bool,
     ) -> impl Future<Output = Response<ProxyBody>> + Send {
@@ -191,7 +191,7 @@ impl Proxy {
     pub fn call_agent(
         self: &Arc<Self>,
         agent: &str,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         peer: SocketAddr,
         tls: bool,
     ) -> impl Future<Output = Response<ProxyBody>> + Send {
@@ -201,7 +201,7 @@ impl Proxy {
     async fn called(
         self: &Arc<Self>,
         agent: Option<&str>,
-        mut request: Request<Incoming>,
+        mut request: Box<Request<Incoming>>,
         peer: SocketAddr,
         tls: bool,
     ) -> Response<ProxyBody> {
@@ -245,7 +245,7 @@ impl Proxy {
     async fn answer<'a>(
         self: &Arc<Self>,
         named: Option<&'a str>,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
         whole: Option<&'a PathAndQuery>,
         peer: SocketAddr,
         tls: bool,
@@ -318,7 +318,7 @@ impl Proxy {
             host,
             upgrade,
         } = Exchange::new(
-            request,
+            *request,
             &route,
             target,
             origin,
@@ -331,7 +331,7 @@ impl Proxy {
             Preference::strip(request.headers_mut());
         }
         if keep_now {
-            return self.keep(agent, &route, request, &manner).await;
+            return Box::pin(self.keep(agent, &route, request, &manner)).await;
         }
         let mut live = None;
         if manner.first() {
@@ -348,6 +348,7 @@ impl Proxy {
         }
         let sketch =
             (manner.kept && live.is_none()).then(|| Sketch::of(&mut request, &route, &self.room));
+        let request = Box::new(request);
         let known = Arc::clone(&route);
         let runs =
             (route.proxy.on_disconnect == Some(OnDisconnect::Continue)).then(|| self.runs.clone());
@@ -400,7 +401,7 @@ impl Proxy {
                     unsent,
                     sketch,
                 };
-                return self.keep_failed(agent, &known, failed, &manner).await;
+                return Box::pin(self.keep_failed(agent, &known, failed, &manner)).await;
             }
         };
         // What was copied of the request is of no use any more.

@@ -237,7 +237,9 @@ impl Connection {
             },
             Sender::H2c(stream) => {
                 let none = Request::new(RequestBody::empty());
-                match stream.send(std::mem::replace(request, none)).await {
+                // Seldom needed, and large.
+                let sending = Box::pin(stream.send(std::mem::replace(request, none)));
+                match sending.await {
                     h2c::Sent::Answered(response, stream) => {
                         let response = response.map(Coming::H2c);
                         Sent::Answered(response, lease(Sender::H2c(stream)))

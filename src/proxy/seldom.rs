@@ -68,14 +68,6 @@ impl<F> Seldom<F> {
 }
 
 impl<F: Future + Unpin> Seldom<F> {
-    /// Looks at it, if it asked for that, with nobody who waits for it from now on.
-    pub fn leave(&mut self) -> Poll<F::Output> {
-        if self.who.take().is_some() {
-            *self.told.who.lock() = None;
-        }
-        self.look()
-    }
-
     fn look(&mut self) -> Poll<F::Output> {
         // Woken from here on, it is looked at once more.
         if !self.told.woken.swap(false, Ordering::AcqRel) {

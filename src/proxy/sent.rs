@@ -50,7 +50,7 @@ impl Sent {
 pub(super) struct NotSent<'a> {
     pub(super) refusal: Refusal<'a>,
     /// The request itself, when nothing of it was sent.
-    pub(super) unsent: Option<Request<RequestBody>>,
+    pub(super) unsent: Option<Box<Request<RequestBody>>>,
     /// When the request was written first.
     pub(super) live: Option<Box<Live>>,
 }
@@ -72,7 +72,7 @@ impl Proxy {
         &self,
         agent: &'a str,
         route: Arc<Route>,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         baggage: Baggage,
     ) -> Result<Sent, NotSent<'a>> {
         let Baggage {
@@ -150,11 +150,11 @@ impl Proxy {
         &self,
         agent: &'a str,
         mut route: Arc<Route>,
-        mut request: Request<RequestBody>,
+        mut request: Box<Request<RequestBody>>,
         bounds: Bounds,
         wish: Wish,
         place: Option<Place>,
-    ) -> Result<(Response<Coming>, Lease), (Refusal<'a>, Option<Request<RequestBody>>)> {
+    ) -> Result<(Response<Coming>, Lease), (Refusal<'a>, Option<Box<Request<RequestBody>>>)> {
         let mut moved_on = false;
         loop {
             match forward(&route, request, &bounds, &wish, &self.chance).await {
