@@ -22,6 +22,7 @@ mod envelope;
 mod events;
 mod health;
 mod hosts;
+mod last_event;
 pub mod openapi;
 mod query;
 mod recover;

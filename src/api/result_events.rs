@@ -12,16 +12,18 @@ use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::Stream;
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
+use super::ApiState;
+use super::last_event::LastEvent;
 use super::refusal::{Answer, Refusal};
 use super::results::{Visit, opened, private};
 use crate::event_stream::{Place, ours, written};
 use crate::journal::shown::{kept, result};
-use crate::journal::{EventJournal, KeptEvent, Record, RecordId, RequestJournal};
+use crate::journal::{EventJournal, KeptEvent, Record, RecordId, RequestJournal, State};
 
 /// From where a client goes on.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -31,6 +33,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const QUIET: Duration = Duration::from_secs(15);
 /// Events that are read at once.
 const PAGE: usize = 64;
+/// How long a client waits for the event that it has to be kept.
+const TRAILS: Duration = Duration::from_secs(3);
 
 /// Some events were lost.
 const GAP: &str = "agentainer.gap";
@@ -56,23 +60,13 @@ pub(super) async fn get(
         // Which tells an `EventSource` not to come again.
         return Ok(private(StatusCode::NO_CONTENT.into_response()));
     }
+    let mut told = news.listen();
     let behind = match last {
         None => Place::default(),
-        Some(last) => {
-            let ours = ended.map(|(place, _)| place).or_else(|| Place::read(last));
-            let place = match ours.filter(|place| place.run <= record.standing.token) {
-                Some(place) => Some(place),
-                None => agents_own(call.api.events.as_deref(), &record.id, last).await?,
-            };
-            place.ok_or_else(|| {
-                Refusal::bad(
-                    "Last-Event-ID is none that this stream gave; leave it out to begin anew",
-                )
-            })?
-        }
+        Some(last) => behind(&call.api, record.clone(), &mut told, last).await?,
     };
     let reader = Reader {
-        told: news.listen(),
+        told,
         journal,
         events: call.api.events.clone(),
         id: record.id,
@@ -90,26 +84,58 @@ pub(super) async fn get(
 /// Some servers in front of us hold back what is small.
 const NO_BUFFER: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// The place of the first event that has this id of its agent's: whoever read the agent's answer itself knows no other.
-async fn agents_own(
-    events: Option<&dyn EventJournal>,
-    id: &RecordId,
-    own: &[u8],
-) -> crate::journal::Result<Option<Place>> {
-    let Some(events) = events else {
-        return Ok(None);
-    };
-    let mut behind = Place::default();
+/// Behind which place a client goes on that has this id. While the run lives, events are kept a little after their client has them.
+async fn behind(
+    api: &ApiState,
+    mut record: Record,
+    told: &mut broadcast::Receiver<RecordId>,
+    last: &[u8],
+) -> Answer<Place> {
+    let id = record.id.clone();
+    let mut event = LastEvent::new(api.events.as_deref(), &id, last);
+    let until = Instant::now() + TRAILS;
     loop {
-        let page = events.events(id, behind, PAGE).await?;
-        if let Some(event) = page.events.iter().find(|event| event.id == own) {
-            return Ok(Some(event.place));
+        if let Some(place) = event.place(record.standing.token).await? {
+            return Ok(place);
         }
-        match page.events.last() {
-            Some(last) => behind = last.place,
-            None => return Ok(None),
+        if record.standing.state != State::Claimed {
+            return Err(Refusal::bad(
+                "Last-Event-ID is of no event that there is; leave it out to begin anew",
+            ));
         }
+        let now = Instant::now();
+        if now >= until {
+            let refusal = Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "event-not-kept",
+                "That event is not kept yet",
+                "the event that Last-Event-ID names is not kept yet, or it is lost; repeat, or leave it out to begin anew",
+            );
+            return Err(refusal.header(RETRY_AFTER, "2"));
+        }
+        hears(told, &id, until.min(now + LOOK)).await;
+        // The record first: once it is settled nothing is added.
+        record = match &api.requests {
+            Some((journal, _)) => journal.get(&id).await?,
+            None => None,
+        }
+        .ok_or_else(|| Refusal::no_request(None))?;
     }
+}
+
+/// Ends when something is told of this record, or then.
+async fn hears(told: &mut broadcast::Receiver<RecordId>, id: &RecordId, until: Instant) {
+    let hears = async {
+        loop {
+            match told.recv().await {
+                Ok(of) if of != *id => {}
+                // Whoever was told too much looks too.
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    };
+    let _ = tokio::time::timeout_at(until, hears).await;
 }
 
 /// One client's way through a run's events.
@@ -180,18 +206,7 @@ impl Reader {
     async fn wait(&mut self) {
         let quiet = self.spoke + QUIET;
         let until = quiet.min(Instant::now() + LOOK);
-        let (told, id) = (&mut self.told, &self.id);
-        let hears = async {
-            loop {
-                match told.recv().await {
-                    Ok(of) if of != *id => {}
-                    // Whoever was told too much looks too.
-                    Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-                    Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-                }
-            }
-        };
-        let _ = tokio::time::timeout_at(until, hears).await;
+        hears(&mut self.told, &self.id, until).await;
         if Instant::now() >= quiet {
             self.ready.push_back(Bytes::from_static(b":\n\n"));
         }

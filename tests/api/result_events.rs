@@ -98,8 +98,14 @@ impl Streamed {
 
     /// An event of the run; `None`: one that cannot be kept.
     async fn event(&self, claim: &Claim, number: u64, data: Option<&str>) {
+        self.named(claim, number, data, &format!("own:{number}"))
+            .await;
+    }
+
+    /// The same with this id of the agent's.
+    async fn named(&self, claim: &Claim, number: u64, data: Option<&str>, own: &str) {
         let lines = data.map(|data| Bytes::from(format!("event: n\ndata: {data}\n")));
-        let own = Bytes::from(format!("own:{number}"));
+        let own = Bytes::copy_from_slice(own.as_bytes());
         let addition = Addition {
             events: lines
                 .map(|lines| (number, lines, own))
@@ -384,16 +390,9 @@ async fn law_2_whoever_read_the_answer_itself_goes_on_from_the_agents_own_id() {
             .await;
     }
     // One that looks like ours, as Redis makes them.
-    let own = Addition {
-        events: vec![(
-            201,
-            Bytes::from_static(b"event: n\ndata: 201\n"),
-            Bytes::from_static(b"1764537600000-5"),
-        )],
-        last: 201,
-        most: 1 << 20,
-    };
-    assert!(streamed.journal.append(&claim, &own).await.unwrap());
+    streamed
+        .named(&claim, 201, Some("201"), "1764537600000-5")
+        .await;
     streamed.event(&claim, 202, Some("202")).await;
     streamed
         .settle(&claim, Verdict::Settle(State::Completed))
@@ -413,4 +412,74 @@ async fn law_2_whoever_read_the_answer_itself_goes_on_from_the_agents_own_id() {
         assert_eq!(client.got[0].1, next.to_string(), "behind {last}");
         assert_eq!(client.got.len(), 203 - next + 1);
     }
+}
+
+#[tokio::test]
+async fn law_2_an_agents_own_ids_are_its_own_even_if_they_look_like_ours() {
+    let streamed = Streamed::new().await;
+    let claim = streamed.claim().await;
+    // Of the first no id is known; then they count by fives, from a place behind their own.
+    streamed.named(&claim, 1, Some("1"), "").await;
+    for number in 2..=40 {
+        let own = format!("{}-{}", number % 2, 5 * number);
+        streamed
+            .named(&claim, number, Some(&number.to_string()), &own)
+            .await;
+    }
+    streamed
+        .settle(&claim, Verdict::Settle(State::Completed))
+        .await;
+    for (last, next) in [
+        ("1-35", 8),
+        ("0-20", 5),
+        ("1-1", 2),
+        ("1-7:1-35", 8),
+        ("1-35:1-175", 36),
+        ("1-40:0-200", 41),
+    ] {
+        let mut client = Client {
+            last: Some(last.to_owned()),
+            got: Vec::new(),
+        };
+        assert!(streamed.read(1, &mut client, usize::MAX).await);
+        assert_eq!(client.got.len(), 41 - next + 1, "behind {last}");
+    }
+    // What could be a place and is none of its ids.
+    for wrong in ["0-5", "1-36", "1-41"] {
+        let answer = streamed.ask(0, Some(wrong)).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_back_before_its_event_is_kept_waits_for_it_while_the_run_lives() {
+    let streamed = Streamed::new().await;
+    let claim = streamed.claim().await;
+    streamed.event(&claim, 1, Some("a")).await;
+    for (last, number) in [("own:2", 2), ("1-3", 3)] {
+        let (answer, ()) = tokio::join!(streamed.ask(1, Some(last)), async {
+            streamed.event(&claim, number, Some("kept late")).await;
+        });
+        assert_eq!(answer.status(), StatusCode::OK, "{last}");
+    }
+    // It is lost.
+    streamed.event(&claim, 4, None).await;
+    let answer = streamed.ask(0, Some("own:4")).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["retry-after"], "2");
+    let (answer, ()) = tokio::join!(
+        streamed.ask(0, Some("own:4")),
+        streamed.settle(&claim, Verdict::Settle(State::Completed))
+    );
+    assert_eq!(
+        answer.status(),
+        StatusCode::BAD_REQUEST,
+        "it will never come"
+    );
+    let mut client = Client {
+        last: Some("1-4".to_owned()),
+        got: Vec::new(),
+    };
+    assert!(streamed.read(1, &mut client, usize::MAX).await);
+    assert_eq!(client.got.len(), 1, "the end alone");
 }
