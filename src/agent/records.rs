@@ -52,6 +52,18 @@ pub struct Check {
     pub health_check: Option<HealthCheck>,
 }
 
+impl Check {
+    /// Whether another asks the same. What is made of the answers (`interval`, `retries`, `startPeriod`, `restartOnStatus`) is no
+    /// part of that.
+    pub fn asks_like(&self, other: &Self) -> bool {
+        let asks = |check: &Self| {
+            let check = check.health_check.as_ref()?;
+            Some((check.endpoint.clone(), check.timeout))
+        };
+        asks(self) == asks(other)
+    }
+}
+
 /// Records by number, the oldest first. Those without a number get those before the first that has one, in the order in
 /// which they came.
 pub fn numbered(mut records: Vec<RevisionRecord>) -> Vec<RevisionRecord> {

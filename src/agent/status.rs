@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Revision;
+use super::{Check, Revision};
 
 /// What is true of one agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -144,6 +144,9 @@ pub struct RolloutStatus {
     /// Why the revision that the spec asks for counts as failed, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<FailedRollout>,
+    /// The health check on trial that `progressedAt` and `failed` speak of, if they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tried: Option<Check>,
 }
 
 impl RolloutStatus {

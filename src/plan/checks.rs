@@ -3,11 +3,13 @@
 //! Probes are no part of a revision, so that a changed check meets instances that are well by another one. Until it has passed on
 //! one of them nobody knows whether it is the instances or the check that is wrong. So the instances of a revision are judged by
 //! the last check that has passed on one of them, and what the spec asks for is on trial until it has, at the spec's revision
-//! alone. Where no check has passed yet, as on a revision that is new, the spec's judges.
+//! alone. Where no check has passed yet, as on a revision that is new, the spec's judges. On trial is only what is asked: what is
+//! made of the answers is for the spec to say at once.
 
 use std::collections::BTreeMap;
 
 use super::Input;
+use super::course::rollouts_paused;
 use super::instances::Instance;
 use crate::agent::spec::{AgentSpec, DesiredState, HealthCheck};
 use crate::agent::{Agent, Check, Revision};
@@ -56,11 +58,16 @@ impl Checks {
             if identity.uid != agent.metadata.uid {
                 continue;
             }
-            if identity.revision == asked && *passed == own {
+            if identity.revision == asked && passed.asks_like(&own) {
                 proven.insert(asked.clone(), own.clone());
             } else if !proven.contains_key(&identity.revision) {
                 proven.insert(identity.revision.clone(), passed.clone());
             }
+        }
+        if let Some(proven) = proven.get_mut(&asked)
+            && proven.asks_like(&own)
+        {
+            proven.clone_from(&own);
         }
         Self {
             own,
@@ -92,6 +99,8 @@ impl Checks {
 /// The spec's check, on trial at the revision that the spec asks for.
 #[derive(Clone, Debug)]
 pub(super) struct Trial {
+    /// What is tried.
+    pub(super) check: Check,
     /// An instance that is well by the former one, and what it answered the new one.
     said: Option<String>,
 }
@@ -105,7 +114,7 @@ impl Trial {
         seen: &[Instance<'_>],
         observed: &Observed,
     ) -> Option<Self> {
-        checks.tried(checks.asked.as_ref()?)?;
+        let check = checks.tried(checks.asked.as_ref()?)?.clone();
         let shall_run = spec.state == DesiredState::Running && spec.replicas.0 > 0;
         if !shall_run || agent.metadata.deletion_timestamp.is_some() {
             return None;
@@ -115,7 +124,7 @@ impl Trial {
             let tried = &observed.probes.get(&one.container.id)?.tried;
             (!tried.is_empty()).then(|| format!("{}: {tried}", one.name()))
         });
-        Some(Self { said })
+        Some(Self { check, said })
     }
 
     /// Whether it was answered, and did not pass.
@@ -135,6 +144,10 @@ impl Trial {
     pub(super) fn message(&self, agent: &Agent) -> String {
         let (stands, name) = (self.stands(), &agent.metadata.name);
         match self.said {
+            Some(_) if rollouts_paused(agent) => format!(
+                "{stands}; the former one goes on judging; mend it, or bring the former one back: `agentainer rollout resume {name}`, \
+                 then `agentainer rollout undo {name}`"
+            ),
             Some(_) => format!(
                 "{stands}; the former one goes on judging; mend it, or `agentainer rollout undo {name}` brings the former one back"
             ),

@@ -69,8 +69,8 @@ fn told(draft: &Draft<'_>) -> Vec<Wait> {
     waits
 }
 
-/// The same with the failure of the rollout: before all else where an earlier revision serves on; of a first one it comes
-/// last, and hides nothing that an instance waits for.
+/// The same with the failure of the rollout: before all else where an earlier revision serves on; of a first one, and of a
+/// health check on trial, it comes last, and hides nothing that an instance waits for.
 fn told_with_failure(draft: &Draft<'_>, frame: &Frame<'_, '_>) -> Vec<Wait> {
     let mut waits = told(draft);
     if let Some(failed) = frame.course.failed() {
@@ -80,7 +80,8 @@ fn told_with_failure(draft: &Draft<'_>, frame: &Frame<'_, '_>) -> Vec<Wait> {
             stuck: true,
         };
         let last = waits.len().min(TOLD.saturating_sub(1));
-        waits.insert(if frame.course.replaces { 0 } else { last }, failure);
+        let first = frame.course.replaces && failure.reason != NOT_PASSED;
+        waits.insert(if first { 0 } else { last }, failure);
     }
     waits
 }
@@ -164,11 +165,14 @@ pub(super) fn progressing(draft: &Draft<'_>, frame: &Frame<'_, '_>) -> Finding {
     if let Some(why) = draft.input.frozen {
         return finding(false, "Frozen", why);
     }
-    if let Some(failed) = frame.course.failed() {
+    let waits = told(draft);
+    let stuck = waits.iter().find(|wait| wait.stuck);
+    // That of a health check on trial stands in nobody's way.
+    let failed = frame.course.failed();
+    if let Some(failed) = failed.filter(|one| one.reason != NOT_PASSED || stuck.is_none()) {
         return finding(false, &failed.reason, &failed.message);
     }
-    let waits = told(draft);
-    if let Some(wait) = waits.iter().find(|wait| wait.stuck) {
+    if let Some(wait) = stuck {
         return finding(false, &wait.reason, &wait.message);
     }
     if frame.course.rolled_back()

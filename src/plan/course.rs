@@ -65,6 +65,12 @@ pub(super) fn record<'a>(draft: &Draft<'a>, revision: &Revision) -> Option<&'a R
     records.iter().find(|record| record.revision == *revision)
 }
 
+/// Whether somebody holds the agent's rollouts.
+pub(super) fn rollouts_paused(agent: &Agent) -> bool {
+    let annotation = agent.metadata.annotations.get(ROLLOUT_PAUSED);
+    annotation.is_some_and(|held| held == "true")
+}
+
 /// Sets the course, and sees the agent's containers in its light.
 pub(super) fn set<'a>(draft: &mut Draft<'a>, agent: &'a Agent) -> (Course, Vec<Instance<'a>>) {
     let own = agent.spec.clone().normalized();
@@ -82,8 +88,7 @@ pub(super) fn set<'a>(draft: &mut Draft<'a>, agent: &'a Agent) -> (Course, Vec<I
     let seen = instances::of(draft, agent, &asked, &own.restart);
     let outdated = |instance: &Instance<'_>| !instance.current && !instance.gone();
     let replaces = last_good.is_some() || seen.iter().any(outdated);
-    let annotation = agent.metadata.annotations.get(ROLLOUT_PAUSED);
-    let paused = annotation.is_some_and(|held| held == "true");
+    let paused = rollouts_paused(agent);
     let trial = Trial::of(&draft.checks, agent, &own, &seen, draft.input.observed);
     let case = Case {
         agent,

@@ -165,6 +165,7 @@ fn rollout(draft: &mut Draft<'_>, frame: &Frame<'_, '_>, count: &Count) -> Rollo
         progressed_at: verdict.since,
         progress: verdict.reached,
         failed: verdict.failed.clone(),
+        tried: verdict.tried.clone(),
     }
 }
 

@@ -20,7 +20,7 @@ use super::{backoff, dependencies, orphans};
 use crate::agent::quantity::Span;
 use crate::agent::spec::{AgentSpec, DesiredState, RestartPolicy, StrategyKind};
 use crate::agent::status::{FailedRollout, condition};
-use crate::agent::{Agent, Revision};
+use crate::agent::{Agent, Check, Revision};
 use crate::observed::{ContainerState, ImageState};
 
 /// A rollout that does not get on for so long has failed, beside the time that a start may take by its own spec.
@@ -39,6 +39,8 @@ pub(super) struct Verdict {
     pub(super) since: Option<Timestamp>,
     /// How far it had got at best: its image found, instances made, instances ready.
     pub(super) reached: u32,
+    /// The health check on trial that the failure and the deadline are of, if they are of one.
+    pub(super) tried: Option<Check>,
     /// Whether it is good.
     pub(super) proof: Proof,
 }
@@ -85,6 +87,7 @@ impl Case<'_, '_> {
         }
         if let Some(trial) = self.trial
             && last.last_good.as_ref() == Some(self.asked)
+            && (!self.rolls || proof == Proof::Given)
         {
             return self.tried(draft, trial, proven);
         }
@@ -101,6 +104,7 @@ impl Case<'_, '_> {
             since,
             reached,
             proof,
+            tried: None,
         };
         if self.held || !self.runs() {
             return rests(None, 0);
@@ -145,25 +149,29 @@ impl Case<'_, '_> {
             since: Some(since),
             reached: progress.max(reached),
             proof,
+            tried: None,
         }
     }
 
     /// That of a revision which is good by a former health check, while the spec's is tried on it. Nothing that happens
-    /// to its instances meanwhile takes a failure back; another spec does, which is another trial.
+    /// to its instances meanwhile takes a failure back; another check does, which is another trial. The deadline counts
+    /// while there is an answer: without one nobody knows whether it would pass.
     fn tried(&self, draft: &mut Draft<'_>, trial: &Trial, proven: Verdict) -> Verdict {
         let status = &self.agent.status;
         let last = &status.rollout;
-        // What was recovered does not know of which generation it speaks.
-        let observed = status.observed_generation;
         let same = status.revision.as_ref() == Some(self.asked)
-            && (observed == 0 || observed == self.agent.metadata.generation);
+            && last
+                .tried
+                .as_ref()
+                .is_some_and(|one| one.asks_like(&trial.check));
         let earlier = last
             .failed
             .as_ref()
             .filter(|failed| same && failed.revision == *self.asked && failed.reason == NOT_PASSED);
-        if self.waits(draft) {
+        if self.waits(draft) || !trial.answered() {
             return Verdict {
                 failed: earlier.cloned(),
+                tried: earlier.map(|_| trial.check.clone()),
                 ..proven
             };
         }
@@ -173,19 +181,16 @@ impl Case<'_, '_> {
             Some(earlier) => Some(earlier.at),
             None => self.overdue(draft, since).map(|_| draft.input.now),
         };
-        let said = || match earlier.filter(|_| !trial.answered()) {
-            Some(earlier) => earlier.message.clone(),
-            None => trial.message(self.agent),
-        };
         Verdict {
             failed: at.map(|at| FailedRollout {
                 revision: self.asked.clone(),
                 reason: NOT_PASSED.to_owned(),
-                message: said(),
+                message: trial.message(self.agent),
                 at,
             }),
             since: Some(since),
             reached: last.progress,
+            tried: Some(trial.check.clone()),
             ..proven
         }
     }

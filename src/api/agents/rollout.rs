@@ -130,7 +130,9 @@ fn chosen<'a>(
     };
     let by_another = records.iter().find(|record| {
         let proven = record.proven.as_ref();
-        record.revision == asked && good == Some(&asked) && proven.is_some_and(|one| *one != own)
+        record.revision == asked
+            && good == Some(&asked)
+            && proven.is_some_and(|one| !one.asks_like(&own))
     });
     if let Some(record) = by_another {
         return Ok(record);

@@ -1,9 +1,11 @@
 //! Which check judges, which is on trial, and what is said of that.
 
 use super::fixture::*;
+use crate::agent::quantity::Span;
 use crate::agent::spec::HealthCheck;
-use crate::agent::status::{ConditionStatus, RolloutState, condition};
+use crate::agent::status::{ConditionStatus, FailedRollout, RolloutState, condition};
 use crate::agent::{Check, Phase, Revision, RevisionRecord, Shape};
+use crate::keys::ROLLOUT_PAUSED;
 use crate::observed::*;
 use crate::plan::{Action, EndpointPlan};
 
@@ -265,4 +267,136 @@ fn nothing_is_on_trial_where_nothing_shall_run() {
         let said = status.condition(condition::PROGRESSING).unwrap();
         assert_ne!(said.reason, "HealthCheckNotPassed", "{more}");
     }
+}
+
+#[test]
+fn what_is_made_of_the_answers_is_for_the_spec_to_say_at_once() {
+    let proven = Check {
+        health_check: Some(HealthCheck {
+            endpoint: "/old".to_owned(),
+            restart_on_status: true,
+            ..HealthCheck::default()
+        }),
+    };
+    let scene = |yaml: &str| {
+        let scene = Scene::of(&format!("{{replicas: 1, healthCheck: {yaml}}}")).ready(0, 1);
+        let scene = scene.change(|scene| {
+            let asked = scene.asked();
+            scene.observed.records = Some(vec![record(&asked, 1, Some(proven.clone()))]);
+            let status = &mut scene.agent.as_mut().unwrap().status;
+            status.rollout.last_good = Some(asked.clone());
+            status.revision = Some(asked);
+        });
+        probe(scene, "c0-1", |probe| {
+            (probe.ready, probe.unanswered) = (Some(false), 3);
+        })
+    };
+    let strict = scene("{endpoint: /old, restartOnStatus: true}");
+    assert_eq!(strict.does(), ["stop c0-1", "start c0-1"]);
+    let patient = scene("{endpoint: /old, retries: 5, interval: 1s, startPeriod: 9s}");
+    assert_eq!(asked_by(&patient, "c0-1"), (path("/old"), None));
+    assert_eq!(patient.does(), ["keep 1"]);
+    let own = patient.agent.as_ref().unwrap().spec.health_check.clone();
+    assert_eq!(patient.plan().endpoints[0].check, own);
+    // What is asked, and how long is waited for it, is tried.
+    let hasty = scene("{endpoint: /old, timeout: 1s}");
+    assert_eq!(asked_by(&hasty, "c0-1"), (path("/old"), path("/old")));
+    let judging = hasty.plan().endpoints[0].check.clone().unwrap();
+    assert_eq!(judging.timeout, Span::seconds(5));
+}
+
+/// The same where an instance ended soon after its start, as it did several times before.
+fn crashing(scene: Scene, id: &str) -> Scene {
+    let now = scene.now;
+    let scene = scene.but(id, |container| container.started_at = Some(now));
+    scene.later(1).exited(id, 1, 0).change(|scene| {
+        let status = &mut scene.agent.as_mut().unwrap().status;
+        for one in &mut status.instances {
+            one.failures = 9;
+        }
+    })
+}
+
+/// The reason of the failed rollout, if it failed.
+fn failed(scene: &Scene) -> Option<String> {
+    let failed = scene.status().rollout.failed;
+    failed.map(|FailedRollout { reason, .. }| reason)
+}
+
+#[test]
+fn law_8_a_check_that_nobody_could_answer_has_not_failed() {
+    let down = crashing(changed(), "c0-1");
+    let unready = probe(changed(), "c0-1", |probe| probe.ready = Some(false));
+    for scene in [down, unready, changed()] {
+        let late = scene.settled().later(120).settled().later(120);
+        assert_eq!(failed(&late), None);
+        // The time without an answer is not the check's.
+        let well = changed().change(|scene| {
+            scene.agent.clone_from(&late.agent);
+            scene.now = late.now;
+        });
+        let answered = probe(well, "c0-1", |probe| probe.tried = "404".to_owned()).settled();
+        assert_eq!(failed(&answered.clone().later(119)), None);
+        assert_eq!(
+            failed(&answered.later(120)).as_deref(),
+            Some("HealthCheckNotPassed")
+        );
+    }
+}
+
+#[test]
+fn law_8_a_failed_trial_hides_nothing_that_an_instance_waits_for() {
+    let late = refused().later(120).settled().later(5);
+    let status = crashing(late, "c0-1").status();
+    assert_eq!(
+        status.rollout.failed.as_ref().unwrap().reason,
+        "HealthCheckNotPassed"
+    );
+    for kind in [condition::PROGRESSING, condition::READY] {
+        let said = status.condition(kind).unwrap();
+        assert_eq!(said.reason, "CrashLoopBackOff", "{}", said.message);
+    }
+}
+
+#[test]
+fn law_8_a_rollout_back_to_a_good_revision_is_judged_beside_a_trial() {
+    let scene = refused().old(0, 2).ready(0, 3);
+    let scene = scene
+        .change(|scene| scene.observed.containers.retain(|one| one.id.0 != "c0-1"))
+        .settled();
+    let crashing = crashing(scene, "c0-3");
+    assert_eq!(failed(&crashing).as_deref(), Some("CrashLoopBackOff"));
+}
+
+#[test]
+fn law_8_a_spec_that_asks_the_same_is_no_other_trial() {
+    let late = refused().later(120).settled().later(60);
+    let before = late.status().rollout.failed;
+    assert!(before.is_some());
+    let scaled = late.change(|scene| {
+        let agent = scene.agent.as_mut().unwrap();
+        agent.spec.replicas.0 = 2;
+        agent.metadata.generation += 1;
+        agent.spec.health_check.as_mut().unwrap().retries = 7;
+    });
+    assert_eq!(scaled.status().rollout.failed, before);
+    assert_eq!(
+        scaled.settled().later(5).status().rollout.failed,
+        before,
+        "nor is the next look"
+    );
+}
+
+#[test]
+fn while_rollouts_are_paused_the_remedy_is_one_that_is_not_refused() {
+    let held = refused().change(|scene| {
+        let agent = scene.agent.as_mut().unwrap();
+        let annotations = &mut agent.metadata.annotations;
+        annotations.insert(ROLLOUT_PAUSED.to_owned(), "true".to_owned());
+    });
+    let said = held.condition(condition::PROGRESSING).message;
+    assert!(
+        said.contains("`agentainer rollout resume users`, then `agentainer rollout undo users`"),
+        "{said}"
+    );
 }
