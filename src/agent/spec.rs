@@ -389,7 +389,7 @@ pub struct Persistence {
     pub mode: PersistenceMode,
     /// The methods kept in `auto`.
     pub methods: Vec<String>,
-    /// How long a request may wait, and how long what became of it is kept.
+    /// How long a request may wait, and how long what became of it is kept: at most ten years.
     pub ttl: Span,
     /// Further deliveries before a request is a dead letter.
     pub max_retries: u32,
@@ -411,6 +411,11 @@ pub struct Persistence {
     pub resumable: bool,
     /// Where results may be sent.
     pub callbacks: Callbacks,
+}
+
+impl Persistence {
+    /// The longest `ttl`: what is far behind all calendars has no place in the journal's order.
+    pub const LONGEST_TTL: Span = Span::seconds(3650 * 24 * 3600);
 }
 
 impl Default for Persistence {

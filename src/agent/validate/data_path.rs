@@ -84,6 +84,13 @@ pub(super) fn keeping(persistence: &Persistence) -> Vec<FieldError> {
                 .help("`mode: off` keeps nothing"),
         );
     }
+    if persistence.ttl > Persistence::LONGEST_TTL {
+        let said = format!("must be at most {} (ten years)", Persistence::LONGEST_TTL);
+        found.push(
+            FieldError::new(at.key("ttl"), said)
+                .help("it is how long a request may wait, and how long what became of it is kept"),
+        );
+    }
     if persistence.concurrency == 0 {
         found.push(FieldError::new(at.key("concurrency"), "must be 1 or more"));
     }

@@ -112,6 +112,22 @@ fn law_7_callbacks_go_to_hosts_that_are_named() {
 }
 
 #[test]
+fn nothing_is_kept_for_no_time_or_for_longer_than_anybody_lives() {
+    for (bad, why) in [
+        ("0s", "more than 0s"),
+        ("87600h1ms", "at most 87600h"),
+        ("18446744073709551615ms", "at most 87600h"),
+    ] {
+        let error = one(json!({"persistence": {"ttl": bad}}));
+        assert!(
+            error.starts_with("persistence.ttl: ") && error.contains(why),
+            "{error}"
+        );
+    }
+    none(json!({"persistence": {"ttl": "3650d"}}));
+}
+
+#[test]
 fn the_data_path_is_told_what_it_can_do() {
     for (bad, why) in [
         (json!({"balance": "hash"}), "recognised by"),
