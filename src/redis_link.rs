@@ -232,7 +232,7 @@ impl Link {
         F: Future<Output = RedisResult<T>>,
     {
         let until = Instant::now() + self.deadline;
-        let mut again = true;
+        let (mut again, mut was_lost) = (true, false);
         loop {
             let sent = send(self.shared.clone());
             let error = match timeout_at(until, sent).await {
@@ -245,9 +245,13 @@ impl Link {
             let unsent = error.is_connection_refusal();
             let lost = error.is_io_error() && !error.is_timeout();
             if !again || !(unsent || (lost && repeat == Repeat::Harmless)) {
-                return Err(self.error(call, &error));
+                return Err(match self.error(call, &error) {
+                    // What it refuses now it may have carried out before.
+                    refused @ LinkError::Refused { .. } if was_lost => self.unreachable(refused),
+                    error => error,
+                });
             }
-            again = false;
+            (again, was_lost) = (false, lost && !unsent);
         }
     }
 
@@ -258,19 +262,24 @@ impl Link {
 
     /// It did not answer in time.
     pub fn late(&self) -> LinkError {
+        self.unreachable(format!("no answer within {:?}", self.deadline))
+    }
+
+    /// What was asked may have been carried out.
+    pub fn unreachable(
+        &self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> LinkError {
         LinkError::Unreachable {
             address: self.address.to_string(),
-            source: format!("no answer within {:?}", self.deadline).into(),
+            source: source.into(),
         }
     }
 
     /// Redis' error in our words. Never its text where that may hold a value of ours.
     pub fn error(&self, call: &'static str, error: &RedisError) -> LinkError {
         match error.kind() {
-            ErrorKind::Io => LinkError::Unreachable {
-                address: self.address.to_string(),
-                source: Box::new(error.clone()),
-            },
+            ErrorKind::Io => self.unreachable(error.clone()),
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 let code = error.code().unwrap_or("ERR");
                 LinkError::Refused {
