@@ -16,22 +16,25 @@ mod fake_journal;
 #[path = "common/redis_child.rs"]
 mod redis_child;
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use agentainer::event_stream::Place;
 use agentainer::journal::policy::Verdict;
 use agentainer::journal::redis::{RedisJournal, RedisJournalOptions};
 use agentainer::journal::{
-    Addition, Admission, Admitted, Begin, Bound, CallEnd, CallbackJournal, CallbackState, Claim,
-    EventJournal, EventPage, JournalError, RecordId, RequestJournal, State, Take,
+    Addition, Admission, Admitted, Begin, Bound, Bounds, CallEnd, CallbackJournal, CallbackState,
+    Claim, EventJournal, EventPage, JournalError, RecordId, RequestJournal, State, Take,
 };
 use agentainer::keys::Keys;
+use agentainer::redis_link::LinkError;
 use bytes::Bytes;
 use contract::{Fixture, LEASE, answered, ends, request, state, take, uid};
 use fake_journal::FakeJournal;
 use futures::FutureExt as _;
 use redis_child::RedisChild;
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 
 const DURABLE: [&str; 6] = [
     "--appendonly",
@@ -324,6 +327,247 @@ async fn an_admission_that_nobody_waits_for_any_more_is_not_written() {
     assert_eq!(journal.get(&given_up.id).await.unwrap(), None);
     let listed = journal.list(&uid(), &[], None, 9).await.unwrap();
     assert_eq!(listed.len(), 2);
+}
+
+/// Whoever ended it asks again: while Redis hangs, copies must not pile up.
+#[tokio::test]
+async fn an_end_that_nobody_waits_for_any_more_is_not_written() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = journal(&redis);
+    for _ in 0..2 {
+        journal.admit(request("x")).await.unwrap();
+    }
+    let mut claimed = take(&journal, 2, false).await.claimed;
+    let (other, taken) = (claimed.remove(0), claimed.remove(0));
+    let end = || ends(Verdict::Settle(State::Failed));
+    assert!(journal.settle(&other.claim(), end()).await.unwrap());
+    let given_up = journal.settle(&taken.claim(), end()).now_or_never();
+    assert!(given_up.is_none());
+    journal.admit(request("y")).await.unwrap();
+    assert_eq!(state(&journal, &taken.record.id).await, State::Claimed);
+    assert!(journal.settle(&taken.claim(), end()).await.unwrap());
+}
+
+/// How often a command was carried out since this was asked last.
+fn runs(redis: &RedisChild, command: &str) -> u64 {
+    let told: String = redis.run(&["INFO", "commandstats"]);
+    let of = format!("cmdstat_{command}:calls=");
+    let line = told.lines().find_map(|line| line.strip_prefix(&of));
+    let runs = line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap());
+    let _: String = redis.run(&["CONFIG", "RESETSTAT"]);
+    runs
+}
+
+/// Records that began as unknown.
+async fn fill(journal: &RedisJournal, many: usize) {
+    let one = Admission {
+        begin: Begin::Unknown,
+        ..request("x")
+    };
+    let all = (0..many).map(|_| Admission {
+        id: RecordId::random(),
+        ..one.clone()
+    });
+    for said in futures::future::join_all(all.map(|one| journal.admit(one))).await {
+        said.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_some_states_reads_no_whole_record_and_holds_nobody_up() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = with_memory(&redis, 1 << 30);
+    let (first, last) = (request("first"), request("last"));
+    journal.admit(first.clone()).await.unwrap();
+    journal.cancel(&first.id, "").await.unwrap();
+    fill(&journal, 2500).await;
+    journal.admit(last.clone()).await.unwrap();
+    runs(&redis, "get");
+    let list = async |states: &[State], before| {
+        let listed = journal.list(&uid(), states, before, 9).await.unwrap();
+        let ids: Vec<RecordId> = listed.into_iter().map(|record| record.id).collect();
+        ids
+    };
+    assert_eq!(list(&[State::Cancelled], None).await, from_ref(&first.id));
+    assert_eq!(runs(&redis, "get"), 0);
+    assert_eq!(list(&[State::Cancelled], None).await, from_ref(&first.id));
+    assert!(runs(&redis, "evalsha") > 1, "one script looks at 2000");
+    let both = [State::Pending, State::Cancelled];
+    assert_eq!(list(&both, None).await, [last.id.clone(), first.id.clone()]);
+    assert_eq!(list(&both, Some(2502)).await, [first.id]);
+    runs(&redis, "getrange");
+    assert_eq!(list(&[State::Pending], None).await, [last.id]);
+    assert_eq!(runs(&redis, "getrange"), 1, "where none of it can be");
+    assert!(list(&[State::Dead], None).await.is_empty());
+    assert_eq!(runs(&redis, "getrange"), 0, "there is none");
+}
+
+/// One agent's spec harms no other's requests.
+#[tokio::test]
+async fn a_time_that_no_calendar_has_is_as_good_as_the_last_that_has_13_digits() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = journal(&redis);
+    let ages = [1 << 45, 1 << 50, u64::MAX].map(|ms| Admission {
+        ttl: Duration::from_millis(ms),
+        ..request("x")
+    });
+    let mut all = ages.to_vec();
+    all.push(request("y"));
+    let admitted = all.iter().map(|one| journal.admit(one.clone()));
+    for said in futures::future::join_all(admitted).await {
+        assert!(matches!(said, Ok(Admitted::Kept)), "{said:?}");
+    }
+    for taken in take(&journal, 9, false).await.claimed {
+        let end = ends(Verdict::Settle(State::Completed));
+        assert!(journal.settle(&taken.claim(), end).await.unwrap());
+    }
+    let listed = journal.list(&uid(), &[], None, 9).await.unwrap();
+    let untils = listed.into_iter().map(|record| record.until);
+    let (old, young): (Vec<_>, Vec<_>) =
+        untils.partition(|until| until.as_millisecond() == 9_999_999_999_999);
+    assert_eq!((old.len(), young.len()), (3, 1));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_holds_up_no_other() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = journal(&redis);
+    let (torn, whole) = (request("torn"), request("whole"));
+    journal.admit(torn.clone()).await.unwrap();
+    journal.admit(whole.clone()).await.unwrap();
+    let taken = Take {
+        lease: Duration::ZERO,
+        uid: uid(),
+        most: 2,
+        concurrency: 2,
+        strict: false,
+    };
+    let taken = journal.take(&taken).await.unwrap().claimed;
+    let name = format!("test:journal-2:record:{}", torn.id);
+    let text: String = redis.run(&["GET", &name]);
+    let two_lines: Vec<&str> = text.split_inclusive('\n').take(2).collect();
+    let _: String = redis.run(&["SET", &name, &two_lines.concat()]);
+    let lapsed = loop {
+        let lapsed = journal.lapsed().await.unwrap();
+        if !lapsed.is_empty() {
+            break lapsed;
+        }
+    };
+    assert_eq!(lapsed[0].id, whole.id);
+    assert!(matches!(
+        journal.get(&torn.id).await,
+        Err(JournalError::Corrupt(_))
+    ));
+    let end = || ends(Verdict::Settle(State::Failed));
+    let ended = taken.iter().map(|one| one.claim()).collect::<Vec<_>>();
+    let ended = ended.iter().map(|claim| journal.settle(claim, end()));
+    let held: Vec<bool> = futures::future::join_all(ended)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(held, [false, true]);
+}
+
+#[tokio::test]
+async fn only_what_is_settled_makes_room_and_as_much_of_it_as_it_takes() {
+    let redis = RedisChild::start(&DURABLE);
+    let journal = with_memory(&redis, 400_000);
+    let waits = request("waits");
+    journal.admit(waits.clone()).await.unwrap();
+    // As if a transaction had been torn.
+    let mark = "09999999999998";
+    let _: i64 = redis.run(&["ZADD", "test:journal-2:times", mark, waits.id.as_str()]);
+    let all = (0..180).map(|_| Admission {
+        begin: Begin::Live(LEASE),
+        bounds: Bounds {
+            max_queue: 1000,
+            max_bytes: 1 << 30,
+        },
+        ..request("x")
+    });
+    let all: Vec<_> = all.collect();
+    let ends = async |one: &Admission| {
+        journal.admit(one.clone()).await.unwrap();
+        let claim = Claim {
+            id: one.id.clone(),
+            token: 1,
+        };
+        let end = ends(Verdict::Settle(State::Completed));
+        journal.settle(&claim, end).await.unwrap()
+    };
+    let ended = futures::future::join_all(all.iter().map(ends)).await;
+    assert!(ended.into_iter().all(|held| held));
+    journal.admit(request(vec![1; 380_000])).await.unwrap();
+    let oldest = journal.get(&all[0].id).await.unwrap();
+    assert_eq!(oldest, None);
+    let more = journal.admit(request(vec![1; 380_000])).await;
+    assert!(matches!(more, Err(JournalError::Full(Bound::Memory))));
+    assert_eq!(state(&journal, &waits.id).await, State::Pending);
+    let score: String = redis.run(&["ZSCORE", "test:journal-2:times", waits.id.as_str()]);
+    assert!(score.starts_with('1') && score.len() == 14, "{score}");
+}
+
+/// The number behind a line's first byte; none at the end.
+async fn number(reads: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> Option<usize> {
+    let mut line = String::new();
+    reads.read_line(&mut line).await.ok()?;
+    line.get(1..)?.trim_end().parse().ok()
+}
+
+/// A Redis that carries out what it is asked, but loses the connection before its answer, and loads its file when that is asked again.
+async fn answers_too_late(listener: tokio::net::TcpListener) {
+    let mut lost = false;
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let (reads, mut writes) = stream.split();
+        let mut reads = tokio::io::BufReader::new(reads);
+        while let Some(many) = number(&mut reads).await {
+            let mut words = Vec::new();
+            for _ in 0..many {
+                let mut word = vec![0; number(&mut reads).await.unwrap() + 2];
+                reads.read_exact(&mut word).await.unwrap();
+                words.push(word);
+            }
+            let answer = match &words[0][..] {
+                b"HELLO\r\n" => "%1\r\n$5\r\nproto\r\n:3\r\n",
+                b"CLIENT\r\n" => "+OK\r\n",
+                _ if !lost => {
+                    lost = true;
+                    break;
+                }
+                _ => "-LOADING Redis is loading the dataset in memory\r\n",
+            };
+            writes.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn law_2_what_may_have_been_carried_out_is_never_called_refused() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let redis = tokio::spawn(answers_too_late(listener));
+    let options = RedisJournalOptions {
+        in_memory: true,
+        ..RedisJournalOptions::default()
+    };
+    let journal = RedisJournal::new(&url, options).unwrap();
+    let said = async || match journal.admit(request("x")).await {
+        Err(JournalError::Link(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let first = said().await;
+    assert!(
+        matches!(first, LinkError::Unreachable { .. }),
+        "it may be kept: {first:?}"
+    );
+    let second = said().await;
+    assert!(
+        matches!(second, LinkError::Refused { .. }),
+        "it is surely not kept: {second:?}"
+    );
+    redis.abort();
 }
 
 fn called_back() -> Admission {

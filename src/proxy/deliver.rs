@@ -23,8 +23,9 @@ use crate::agent::Uid;
 use crate::agent::spec::Order;
 use crate::endpoints::Route;
 use crate::journal::policy::{Outcome, Verdict, judge};
-use crate::journal::{Claim, Claimed, Settlement, State, Take, claim_of};
+use crate::journal::{Claim, Claimed, JournalError, Settlement, State, Take, claim_of};
 use crate::plan::EndpointState;
+use crate::redis_link::LinkError;
 
 /// How often everything is looked at without being told.
 const RESYNC: Duration = Duration::from_secs(5);
@@ -213,9 +214,12 @@ impl Proxy {
                 answer: None,
             };
             if let Err(error) = journal.settle(&claim_of(&record), settlement).await {
-                // It is looked at again; all else is not held up for it.
+                // It is looked at again; all else is not held up for it, be that what the queues hold or what lapsed beside it.
                 tracing::debug!(%error, request = %record.id, "the journal does not hear that a claim lapsed");
-                return;
+                match error {
+                    JournalError::Link(LinkError::Unreachable { .. }) => return,
+                    _ => continue,
+                }
             }
             keeping.news.ended(&record);
         }

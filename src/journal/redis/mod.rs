@@ -7,7 +7,7 @@ mod events;
 mod read;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub struct RedisJournal {
     durable: Durable,
     /// Calls to take something that got no answer: what they took is theirs who calls again.
     unheard: Mutex<BTreeMap<Uid, String>>,
+    /// Records that cannot be read, of which the log has been told.
+    unreadable: Mutex<BTreeSet<RecordId>>,
 }
 
 #[derive(Debug)]
@@ -122,6 +124,7 @@ impl RedisJournal {
             options,
             scripts,
             unheard: Mutex::default(),
+            unreadable: Mutex::default(),
         })
     }
 
@@ -230,7 +233,14 @@ impl RequestJournal for RedisJournal {
             .link
             .run("look for lapsed claims", &call, Repeat::Harmless)
             .await?;
-        read::records(&self.link, &self.prefix, &ids).await
+        read::readable(&self.link, &self.prefix, &ids, |id, error| {
+            // It holds up no other.
+            if self.unreadable.lock().insert(id.clone()) {
+                tracing::error!(%error, request = %id, "a claim lapsed, and its record cannot be read");
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn sweep(&self) -> Result<u64> {
@@ -262,17 +272,25 @@ impl RequestJournal for RedisJournal {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Record>> {
-        let mut call = self.call(&self.scripts.list);
-        call.arg(uid.as_str())
-            .arg(before.map_or_else(String::new, |before| before.to_string()))
-            .arg(limit);
-        for state in states {
-            call.arg(state.word());
+        let mut before = before.map_or_else(String::new, |before| before.to_string());
+        let mut ids = Vec::new();
+        loop {
+            let mut call = self.call(&self.scripts.list);
+            call.arg(uid.as_str()).arg(&before).arg(limit - ids.len());
+            for state in states {
+                call.arg(state.word());
+            }
+            let said: Vec<String> = self
+                .link
+                .run("list of requests", &call, Repeat::Harmless)
+                .await?;
+            let mut said = said.into_iter();
+            before = said.next().unwrap_or_default();
+            ids.extend(said);
+            if before.is_empty() || ids.len() >= limit {
+                break;
+            }
         }
-        let ids: Vec<String> = self
-            .link
-            .run("list of requests", &call, Repeat::Harmless)
-            .await?;
         read::records(&self.link, &self.prefix, &ids).await
     }
 

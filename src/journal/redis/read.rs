@@ -54,6 +54,16 @@ pub(super) fn line(text: &str) -> Cow<'_, str> {
 
 /// Those of these records that there are.
 pub(super) async fn records(link: &Link, prefix: &str, ids: &[String]) -> Result<Vec<Record>> {
+    readable(link, prefix, ids, |_, error| Err(error)).await
+}
+
+/// The same, but of what cannot be read it is `otherwise` that says whether all fails.
+pub(super) async fn readable(
+    link: &Link,
+    prefix: &str,
+    ids: &[String],
+    otherwise: impl Fn(&RecordId, JournalError) -> Result<()>,
+) -> Result<Vec<Record>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -65,8 +75,10 @@ pub(super) async fn records(link: &Link, prefix: &str, ids: &[String]) -> Result
     let mut found = Vec::with_capacity(ids.len());
     for (id, text) in ids.iter().zip(texts) {
         let id = RecordId::parse(id).ok_or(JournalError::Corrupt("id"))?;
-        if let Some(text) = text {
-            found.push(record(id, &text)?);
+        match text.map(|text| record(id.clone(), &text)) {
+            Some(Ok(record)) => found.push(record),
+            Some(Err(error)) => otherwise(&id, error)?,
+            None => {}
         }
     }
     let mut called: Vec<&mut Record> = found

@@ -3,7 +3,7 @@
 //! What comes while a write is under way goes with the next one: a script's own cost, its line in Redis' file and the answer's way
 //! back are shared by all of it, and who comes alone waits for nobody.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use ::redis::{Cmd, Script};
 use bytes::Bytes;
@@ -31,6 +31,14 @@ enum Entry {
 }
 
 impl Entry {
+    /// Whether somebody waits for it still.
+    fn is_wanted(&self) -> bool {
+        !match self {
+            Self::Admit(_, said) => said.is_closed(),
+            Self::Settle(_, _, said) => said.is_closed(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Admit(admission, _) => admission.body.len(),
@@ -47,6 +55,8 @@ impl Entry {
 pub(super) struct Writer {
     link: Link,
     entries: mpsc::UnboundedSender<Entry>,
+    /// The log has been told that it ended.
+    ended: Once,
 }
 
 impl Writer {
@@ -63,6 +73,7 @@ impl Writer {
         Self {
             link: link.clone(),
             entries,
+            ended: Once::new(),
         }
     }
 
@@ -81,12 +92,20 @@ impl Writer {
     }
 
     async fn hand_in<T>(&self, entry: Entry, hears: oneshot::Receiver<Result<T>>) -> Result<T> {
-        let late = || JournalError::Link(self.link.late());
-        self.entries.send(entry).map_err(|_| late())?;
+        self.entries.send(entry).map_err(|_| self.ended())?;
         match timeout(self.link.deadline(), hears).await {
-            Ok(Ok(said)) => said,
-            Ok(Err(_)) | Err(_) => Err(late()),
+            Ok(said) => said.map_err(|_| self.ended())?,
+            Err(_elapsed) => Err(JournalError::Link(self.link.late())),
         }
+    }
+
+    /// Only a fault of ours ends it before this.
+    fn ended(&self) -> JournalError {
+        self.ended.call_once(|| {
+            tracing::error!("what writes to the journal ended; nothing is kept until a restart");
+        });
+        let said = "what writes to the journal ended; restart the server";
+        JournalError::Link(self.link.unreachable(said))
     }
 }
 
@@ -102,24 +121,20 @@ impl Writing {
         while let Some(first) = entries.recv().await {
             // Whoever is about to hand something in does.
             tokio::task::yield_now().await;
-            let (mut many, mut bytes) = (1, first.bytes());
-            let mut round = vec![first];
-            while many < MOST.0 && bytes < MOST.1 {
-                let Ok(entry) = entries.try_recv() else {
-                    break;
-                };
-                many += 1;
-                bytes += entry.bytes();
-                round.push(entry);
-            }
-            let (mut admissions, mut ends) = (Vec::new(), Vec::new());
-            for entry in round {
-                match entry {
-                    Entry::Settle(claim, settlement, said) => ends.push((claim, settlement, said)),
-                    // Whoever does not wait any more may have ended its claim already: it must not come to be behind that.
-                    Entry::Admit(_, said) if said.is_closed() => {}
-                    Entry::Admit(admission, said) => admissions.push((admission, said)),
+            let (mut admissions, mut ends, mut bytes) = (Vec::new(), Vec::new(), 0);
+            let mut next = Some(first);
+            while let Some(entry) = next {
+                // Whoever does not wait for an admission any more may have ended its claim already: it must not come to be behind that.
+                // Whoever does not for an end asks again: of what piles up while Redis hangs one is enough.
+                if entry.is_wanted() {
+                    bytes += entry.bytes();
+                    match entry {
+                        Entry::Admit(admission, said) => admissions.push((admission, said)),
+                        Entry::Settle(claim, end, said) => ends.push((claim, end, said)),
+                    }
                 }
+                let full = admissions.len() + ends.len() >= MOST.0 || bytes >= MOST.1;
+                next = if full { None } else { entries.try_recv().ok() };
             }
             // What ends makes room, so it goes first.
             futures::join!(self.settle(ends), self.admit(admissions));

@@ -15,13 +15,26 @@ end
 -- Answers whether there is.
 local function make_room(size, most)
   if sum('')[1] + size <= most then return true end
-  flush()
-  for _, old in ipairs(call('ZRANGEBYSCORE', times, '-inf', behind(DONE), 'LIMIT', 0, 100)) do
-    local r = load(old)
-    if r then forget(r) else call('ZREM', times, old) end
-    if sum('')[1] + size <= most then return true end
+  if size - most > 0 then return false end
+  while true do
+    flush()
+    local olds = call('ZRANGEBYSCORE', times, '-inf', behind(DONE), 'LIMIT', 0, 100)
+    if not olds[1] then return false end
+    for _, old in ipairs(olds) do
+      local r = load(old)
+      if not r then
+        call('ZREM', times, old)
+      elseif settled(r.state) and not attention[r.state] then
+        forget(r)
+      elseif r.state == 'claimed' then
+        -- A transaction was cut short. Whoever holds the claim says so within that time.
+        time(r, CLAIMED, from_now(60000))
+      else
+        time(r, KEPT, r.deadline)
+      end
+      if sum('')[1] + size <= most then return true end
+    end
   end
-  return false
 end
 
 local function expire(r)

@@ -19,11 +19,11 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 -- Numbers of a record stay the text that they are: to make one of a number costs as much as a call.
 local times_from_now = {}
--- The time in so many milliseconds, as text. It has 13 digits until the year 2286, as a place in the order of admission has always.
+-- The time in so many milliseconds, as text: of 13 digits, as a place in the order of admission is, and so of the year 2286 at most.
 local function from_now(ms)
   local text = times_from_now[ms]
   if not text then
-    text = string.format('%d', now + ms)
+    text = string.format('%d', math.min(now + ms, 9999999999999))
     times_from_now[ms] = text
   end
   return text
@@ -71,7 +71,8 @@ local function read(id, text)
     r.uid, r.sequence, r.admitted, r.ttl, r.length, r.called, r.scope, from = string.match(text, FORM)
   if not from then return nil end
   local reason_ends = string.find(text, '\n', from, true)
-  local answer_ends = string.find(text, '\n', reason_ends + 1, true)
+  local answer_ends = reason_ends and string.find(text, '\n', reason_ends + 1, true)
+  if not answer_ends then return nil end
   r.reason, r.answer = string.sub(text, from, reason_ends - 1), string.sub(text, reason_ends + 1, answer_ends - 1)
   r.rest = string.sub(text, answer_ends + 1)
   records[id] = r
