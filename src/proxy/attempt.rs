@@ -101,14 +101,17 @@ pub(super) async fn attempt(proxy: &Proxy, route: &Arc<Route>, claimed: &Claimed
             }
             let status = parts.status.as_u16();
             let keeping = proxy.keeping.as_ref().filter(|_| resumable);
-            let recorder = keeping.and_then(|keeping| {
+            let mut recorder = keeping.and_then(|keeping| {
                 Recorder::of(keeping, claimed.claim(), parts.status, &parts.headers)
             });
             let mut body = proxy.room.beginning(KEPT);
             let all_of_it = ProxyBody::agent(incoming, limits, lease);
-            let ended = read(all_of_it, recorder, &mut body).await;
+            let ended = read(all_of_it, recorder.as_mut(), &mut body).await;
             if let Some(delivery) = delivery {
                 delivery.answered(status, ended);
+            }
+            if let Some(recorder) = &mut recorder {
+                recorder.end().await;
             }
             let (body, all) = body.take();
             let fields = parts.headers.iter();
@@ -198,7 +201,11 @@ pub(super) fn plain(headers: &mut HeaderMap) {
 }
 
 /// Reads an answer's body to its end, and whether it came to that.
-async fn read(mut body: ProxyBody, mut recorder: Option<Recorder>, kept: &mut Beginning) -> bool {
+async fn read(
+    mut body: ProxyBody,
+    mut recorder: Option<&mut Recorder>,
+    kept: &mut Beginning,
+) -> bool {
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         match frame {
             Ok(frame) => {
