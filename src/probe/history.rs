@@ -15,6 +15,9 @@ const QUICK_PROBES: u32 = 40;
 /// The longest distance while it is not ready, or is ready and the last probe failed.
 const WORRIED: Duration = Duration::from_secs(1);
 
+/// So many are that far apart of a check on trial, which then waits its interval: nothing waits for it.
+const TRIES: u32 = 5;
+
 /// Between two probes of a settled container that has no check of its own.
 const SETTLED: Duration = Duration::from_secs(10);
 
@@ -36,6 +39,8 @@ pub(super) struct History {
     begun: Option<Timestamp>,
     counted: Option<Timestamp>,
     rules: Rules,
+    /// Whether its check is on trial: the container is well by another one.
+    trial: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +76,7 @@ impl Rules {
 }
 
 impl History {
-    pub(super) fn new(check: Option<&HealthCheck>) -> Self {
+    pub(super) fn new(check: Option<&HealthCheck>, trial: bool) -> Self {
         Self {
             probe: Probe::default(),
             probes: 0,
@@ -81,6 +86,7 @@ impl History {
             begun: None,
             counted: None,
             rules: Rules::of(check),
+            trial,
         }
     }
 
@@ -150,7 +156,10 @@ impl History {
                 self.rules.interval.min(WORRIED)
             };
         }
-        if self.was_ready {
+        if self.trial && self.probes >= TRIES {
+            return self.rules.interval;
+        }
+        if self.trial || self.was_ready {
             return self.rules.interval.min(WORRIED);
         }
         // Quick at first, then 1.5 times as long each time.

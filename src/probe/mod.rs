@@ -151,7 +151,10 @@ impl Prober {
                     let known = one.history.lock().with(target.check.as_ref(), passed);
                     Arc::new(Mutex::new(known))
                 }
-                _ => Arc::new(Mutex::new(History::new(target.check.as_ref()))),
+                _ => Arc::new(Mutex::new(History::new(
+                    target.check.as_ref(),
+                    target.trial,
+                ))),
             };
             let looking = look(
                 agent.clone(),

@@ -601,6 +601,29 @@ async fn law_8_a_check_that_passes_on_trial_wakes_and_has_passed_when_it_judges(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_check_on_trial_is_tried_a_few_times_and_then_once_an_interval() {
+    let asked: Arc<AtomicUsize> = Arc::default();
+    let count = Arc::clone(&asked);
+    let (prober, _) = by_check(move |target| match target.trial {
+        true => {
+            count.fetch_add(1, Ordering::SeqCst);
+            unwell()
+        }
+        false => Outcome::Ready,
+    });
+    let judged = target("c", Some(check(30)));
+    prober.set(&name("users"), vec![judged, tried("c", Some(check(30)))]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let soon = asked.load(Ordering::SeqCst);
+    assert!((3..=4).contains(&soon), "{soon}");
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let first = asked.swap(0, Ordering::SeqCst);
+    assert!((5..=6).contains(&first), "{first}");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_check_on_trial_begins_anew() {
     let (prober, _) = by_check(|target| match &target.check {
         Some(check) if check.endpoint == "/ok" => Outcome::Ready,
