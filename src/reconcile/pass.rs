@@ -134,7 +134,8 @@ impl Reconcile {
         if acted {
             self.wake(Key::Agent(name.clone()));
         }
-        let hiccup = (unread && self.frozen.lock().is_none()).then_some(HICCUP);
+        let unrecorded = agent.is_some() && observed.records.is_none();
+        let hiccup = ((unread || unrecorded) && self.frozen.lock().is_none()).then_some(HICCUP);
         let next = [plan.recheck, rest, retry, hiccup];
         let next = next.into_iter().flatten().min();
         Ok(next.map_or(Requeue::Done, Requeue::After))
@@ -161,7 +162,7 @@ impl Reconcile {
             self.looked.lock().insert(name.clone());
         }
         let looked = self.looked.lock().contains(name);
-        let unlooked = (!looked).then_some(WATCHING);
+        let unlooked = (!looked || observed.records.is_none()).then_some(WATCHING);
         Self::watched_again(plan.recheck.into_iter().chain(unlooked).min())
     }
 

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::Reconcile;
-use crate::agent::Agent;
 use crate::agent::spec::Protocol;
 use crate::agent::status::condition;
+use crate::agent::{Agent, AgentStatus};
 use crate::endpoints::{Publication, PublishedEndpoint};
 use crate::names::AgentName;
 use crate::observed::{ContainerState, Observed};
@@ -25,7 +25,11 @@ impl Reconcile {
         let proxy = agent.map(|agent| agent.spec.proxy.clone());
         let proxy = proxy.unwrap_or_default();
         let protocol = proxy.protocol.unwrap_or_default();
-        let targets = probe_targets(protocol, observed, plan);
+        let mut targets = probe_targets(protocol, observed, plan);
+        if let Some(agent) = agent.filter(|_| observed.records.is_none()) {
+            // By which check an instance is well is not known yet, so that it was stands until it is.
+            targets.retain(|target| !well(&agent.status, target));
+        }
         self.parts.prober.set(name, targets);
         let first = observed.containers.first();
         let uid = agent
@@ -70,6 +74,13 @@ impl Reconcile {
         };
         self.parts.endpoints.publish(name, publication, now);
     }
+}
+
+/// Whether a container was ready on this run of it, as far as is remembered.
+fn well(status: &AgentStatus, target: &Target) -> bool {
+    let mut instances = status.instances.iter();
+    let of_it = instances.find(|one| one.container_id == target.container.0);
+    of_it.is_some_and(|one| one.ready && one.started_at == target.started_at)
 }
 
 /// Every running container with an address is probed, drained ones too: unknown is not dead.

@@ -1,6 +1,8 @@
 //! Law 8 of health checks: one that does not pass takes nothing out of service that was well by a former one, says why, and
 //! reverting it recovers; one that passes takes over.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agentainer::agent::spec::HealthCheck;
@@ -10,7 +12,11 @@ use agentainer::probe::Outcome;
 use agentainer::store::AgentStore;
 use agentainer::wire::RecoverOutcome;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
+use crate::calls::away;
+use crate::fake_store::Fault;
+use crate::leaders::ready;
 use crate::recover::Snapshot;
 use crate::rollouts::state;
 use crate::world::{World, name, s};
@@ -219,18 +225,9 @@ async fn law_8_a_follower_judges_by_what_passed_too() {
     let other = world.beside("server-2").await;
     world.pass(s(10)).await;
     world.apply("users", spec("users", "/wrong")).await;
-    let ready = |routed: Vec<(_, agentainer::plan::EndpointState)>| {
-        let ready = |one: &&(_, agentainer::plan::EndpointState)| {
-            one.1 == agentainer::plan::EndpointState::Ready
-        };
-        routed.iter().filter(ready).count()
-    };
     for _ in 0..1000 {
         world.pass(Duration::from_millis(20)).await;
-        assert_eq!(
-            (ready(world.routed("users")), ready(other.routed("users"))),
-            (2, 2)
-        );
+        assert_eq!((world.ready("users"), ready(&other)), (2, 2));
     }
     other.kill().await;
 }
@@ -251,4 +248,43 @@ async fn a_first_check_that_never_passed_is_no_former_one() {
     assert_ne!(reason, condition::FORMER_CHECK);
     world.apply("users", spec("users", "/users")).await;
     world.settle_within(s(15)).await;
+}
+
+/// Redis goes between a new server's look at the object and that at what is recorded of it.
+#[tokio::test(start_paused = true)]
+async fn law_6_until_it_is_known_which_check_passed_what_was_well_stays_so() {
+    let mut world = settled(408).await;
+    world.apply("users", spec("users", "/wrong")).await;
+    world.pass(s(5)).await;
+    world.kill().await;
+    let store = world.store.caller(false);
+    let lost = Arc::new(AtomicBool::new(true));
+    let fails = Arc::clone(&lost);
+    store.on_call(move |call| {
+        let fails = call == "revisions" && fails.load(Ordering::Relaxed);
+        fails.then(|| Fault::Before(away()))
+    });
+    let other = world.beside_on("server-2", store).await;
+    let moment = Duration::from_millis(20);
+    let within = async |want: usize| {
+        for _ in 0..1000 {
+            if ready(&other) == want {
+                return;
+            }
+            sleep(moment).await;
+        }
+        panic!("{:?}", other.routed("users"));
+    };
+    within(2).await;
+    for _ in 0..1000 {
+        sleep(moment).await;
+        assert_eq!(ready(&other), 2, "{:?}", other.routed("users"));
+    }
+    // Once it is known, it is asked again.
+    lost.store(false, Ordering::Relaxed);
+    sleep(s(5)).await;
+    assert_eq!(ready(&other), 2);
+    world.answer(|_| Outcome::NotReady("503".to_owned()));
+    within(0).await;
+    other.kill().await;
 }

@@ -35,7 +35,7 @@ async fn two(seed: u64) -> (World, Server) {
     (world, second)
 }
 
-fn ready(server: &Server) -> usize {
+pub fn ready(server: &Server) -> usize {
     let all = server.routed("users");
     let ready = |(_, state): &&(ContainerId, EndpointState)| *state == EndpointState::Ready;
     all.iter().filter(ready).count()
