@@ -27,6 +27,8 @@ use tokio::time::Instant;
 pub enum Fault {
     /// Nothing happened.
     Before,
+    /// It is refused, in so many words.
+    Refused,
     /// It took effect, and the answer was lost.
     After,
     /// It takes so long to arrive, and its answer so long to come back.
@@ -137,6 +139,10 @@ impl FakeJournal {
         match fault {
             None => self.carry_out(name, work),
             Some(Fault::Before) => Err(lost()),
+            Some(Fault::Refused) => Err(JournalError::Link(LinkError::Refused {
+                call: "test",
+                message: "made so by a test".to_owned(),
+            })),
             Some(Fault::After) => {
                 let _ = self.carry_out(name, work);
                 Err(lost())

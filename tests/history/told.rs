@@ -6,7 +6,9 @@ use std::time::Duration;
 use agentainer::agent::Uid;
 use agentainer::agent::spec::Persistence;
 use agentainer::front::Limits;
-use agentainer::journal::{News, State};
+use agentainer::journal::{
+    Admission, Begin, Bounds, Capability, Head, News, RecordId, RequestJournal as _, State,
+};
 use agentainer::proxy::{Ended, Keeping};
 use bytes::Bytes;
 use http::Request;
@@ -31,6 +33,10 @@ fn server(
         let now = begin.elapsed();
         (now > within.0 && now < within.1 && fails(name)).then_some(Fault::Before)
     });
+    serves(journal, agent)
+}
+
+fn serves(journal: FakeJournal, agent: &Agent) -> Rig {
     let keeping = Keeping {
         journal: Arc::new(journal),
         news: Arc::new(News::default()),
@@ -96,4 +102,56 @@ fn law_3_after_an_outage_of_the_journal_who_lives_is_heard_before_what_lapsed_is
     // The one that delivered it comes back two seconds later.
     let end = becomes(|name| name != "take", (100, 42_000), (100, 39_900));
     assert_eq!(end, (State::Completed, 1));
+}
+
+/// The first end of each look is refused, as that of a record is which Redis does not understand.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_of_one_that_lapsed_holds_up_no_other() {
+    let journal = FakeJournal::default();
+    for _ in 0..2 {
+        let lapses = Admission {
+            id: RecordId::random(),
+            uid: Uid("life".to_owned()),
+            agent: "users".to_owned(),
+            head: Head {
+                method: "POST".to_owned(),
+                target: "/".to_owned(),
+                fields: Vec::new(),
+                repeatable: false,
+            },
+            body: Bytes::new(),
+            capability: Capability::shown("secret").hash(),
+            key: None,
+            ttl: Duration::from_secs(3600),
+            bounds: Bounds {
+                max_queue: 100,
+                max_bytes: 1 << 20,
+            },
+            begin: Begin::Live(Duration::from_millis(1)),
+            callback: None,
+        };
+        journal.admit(lapses).await.unwrap();
+    }
+    let watching = journal.another();
+    let mut refused: Option<Instant> = None;
+    watching.on_call(move |name| {
+        let of_this_look = refused.is_some_and(|at| at.elapsed() < Duration::from_secs(1));
+        let refuses = name == "settle" && !of_this_look;
+        refuses.then(|| {
+            refused = Some(Instant::now());
+            Fault::Refused
+        })
+    });
+    let agent = Agent::new("users", &Recorder::new());
+    let _watching = serves(watching, &agent);
+    let begun = Instant::now();
+    let unknown = |journal: &FakeJournal| {
+        let all = journal.records();
+        all.iter()
+            .any(|record| record.standing.state == State::Unknown)
+    };
+    while !unknown(&journal) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it is held up");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
