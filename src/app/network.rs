@@ -2,6 +2,7 @@
 //! we run in one.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(super) struct Follower {
     pub(super) runtime: Arc<dyn ContainerRuntime>,
     pub(super) own_container: Option<ContainerId>,
     pub(super) port: u16,
+    /// Sockets for the gateway that were said to be elsewhere.
+    pub(super) idle: Vec<SocketAddr>,
 }
 
 impl Follower {
@@ -62,11 +65,12 @@ impl Follower {
                 let at = network.gateway.map_or_else(String::new, |gateway| {
                     format!(" on {gateway}:{}", self.port)
                 });
+                let idle = self.idle(network.gateway.is_some(), &at);
                 self.board.set(
                     host_condition::GATEWAY,
                     true,
                     "Listening",
-                    format!("agents reach agentainer{at}"),
+                    format!("agents reach agentainer{at}{idle}"),
                 );
                 true
             }
@@ -84,6 +88,27 @@ impl Follower {
         };
         let redis = self.agents_redis.adapt(network.gateway, &self.board).await;
         listening && redis
+    }
+
+    /// What is told of sockets that were passed for the gateway and are not there. All others are accepted from long since.
+    fn idle(&mut self, known: bool, at: &str) -> String {
+        let idle = match known {
+            true => self.front.idle(),
+            false => Vec::new(),
+        };
+        if idle.is_empty() {
+            self.idle.clear();
+            return String::new();
+        }
+        let sockets: Vec<String> = idle.iter().map(ToString::to_string).collect();
+        let sockets = sockets.join(", ");
+        if self.idle != idle {
+            tracing::warn!(
+                "nobody accepts from {sockets}, passed as 'gateway': agents reach agentainer{at}"
+            );
+            self.idle = idle;
+        }
+        format!("; nobody accepts from {sockets}, passed as 'gateway'")
     }
 
     /// In a container: on the agents' network, under the name `agentainer`.

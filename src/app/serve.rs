@@ -265,6 +265,7 @@ pub async fn serve(config: ServeConfig) -> Result<()> {
         runtime,
         own_container: in_container,
         port: config.port,
+        idle: Vec::new(),
     };
     tasks.spawn(follower.follow(reconciler.network(), shutdown.clone()));
     tasks.spawn(guard.keep(shutdown.clone()));

@@ -259,9 +259,25 @@ impl<R: Router> Front<R> {
             // Every address is listened on already; who comes in by this one counts as one from outside.
             return Ok(());
         }
+        if bound.iter().any(|one| one.local == address) {
+            // One socket would be accepted from twice, and let in by chance who may not come in.
+            let source = std::io::Error::new(
+                std::io::ErrorKind::AddrInUse,
+                "it is listened on for everybody; name it in no --listen or --tls-listen, and pass its socket as 'gateway'",
+            );
+            return Err(BindError { address, source });
+        }
         let opened = self.bind(address, kind, None)?;
         bound.push(opened);
         Ok(())
+    }
+
+    /// Sockets that are held and not accepted from.
+    pub fn idle(&self) -> Vec<SocketAddr> {
+        let bound = self.bound.lock();
+        let taken = |address: &SocketAddr| bound.iter().any(|one| one.local == *address);
+        let held = self.held.keys().copied();
+        held.filter(|address| !taken(address)).collect()
     }
 
     /// Every address that is listened on.

@@ -100,3 +100,13 @@ fn a_socket_that_is_none_of_ours_is_named() {
         assert!(server.log_tail().contains(why), "{}", server.log_tail());
     }
 }
+
+#[test]
+fn a_socket_for_the_gateway_that_is_not_there_is_named() {
+    let elsewhere = socket();
+    let address = elsewhere.local_addr().unwrap();
+    let mut server = Server::activated(&[], vec![("http", socket()), ("gateway", elsewhere)]);
+    server.launch();
+    let why = format!("nobody accepts from {address}, passed as 'gateway'");
+    server.eventually("it is named", |server| server.log_tail().contains(&why));
+}

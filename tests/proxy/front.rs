@@ -130,6 +130,28 @@ async fn the_gateways_listener_follows_its_address() {
 }
 
 #[tokio::test]
+async fn law_7_a_held_socket_for_everybody_is_never_the_gateways_as_well() {
+    let gateway = Ipv4Addr::new(127, 4, 0, 1);
+    let sockets = [(gateway, 0), (Ipv4Addr::LOCALHOST, 0)]
+        .map(|address| std::net::TcpListener::bind(address).unwrap());
+    let [ours, elsewhere] = sockets.each_ref().map(|one| one.local_addr().unwrap());
+    let rig = Rig::new();
+    let front = Front::new(Arc::clone(&rig.proxy), rig.router(), Limits::default());
+    let front = front.hold(sockets.into());
+    front.listen(ours).unwrap();
+    assert_eq!(front.idle(), [elsewhere], "nobody accepts from it");
+    let place = Some((gateway, "127.4.0.0/16".parse().unwrap()));
+    let error = front.set_gateway(place, ours.port()).unwrap_err();
+    assert_eq!(error.address, ours);
+    assert_eq!(error.source.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.source.to_string().contains("'gateway'"));
+    assert_eq!(front.listening().len(), 1);
+    // On another port there is nothing in its way.
+    front.set_gateway(place, elsewhere.port()).unwrap();
+    assert_eq!(front.listening().len(), 2);
+}
+
+#[tokio::test]
 async fn law_5_a_socket_that_is_held_is_let_go_of_and_whoever_connects_waits() {
     let gateway = Ipv4Addr::new(127, 3, 0, 1);
     let socket = std::net::TcpListener::bind((gateway, 0)).unwrap();
