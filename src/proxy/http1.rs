@@ -7,6 +7,7 @@
 //! One case gets a task, since there something has to move that nobody waits for: an answer that begins while its request is still
 //! being sent (`pump`).
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 use tokio_util::io::poll_read_buf;
 
 use super::body::RequestBody;
@@ -40,11 +42,10 @@ pub(super) struct Http1<S = Line<TcpStream>>(Way<S>);
 enum Way<S> {
     Own(Box<Exchange<S>>),
     /// A task has it.
-    Pumped(Pumped),
+    Pumped(Box<Pumped>),
 }
 
 /// A connection and the exchange on it.
-#[derive(Debug)]
 pub(super) struct Exchange<S> {
     stream: S,
     /// What came and nobody took yet.
@@ -61,6 +62,16 @@ pub(super) struct Exchange<S> {
     fields: HeaderMap,
     /// Whether the connection can have another exchange after this one.
     stays: bool,
+}
+
+// What passes is nobody's to print.
+impl<S> fmt::Debug for Exchange<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("reading", &self.reading)
+            .field("stays", &self.stays)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where in an answer the next byte is.
@@ -132,9 +143,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Http1<S> {
     /// Has a task see to the rest of the exchange.
     fn pump(&mut self) {
         // Its place is taken by one without an end until then.
-        let pumped = Way::Pumped(Pumped::none());
+        let pumped = Way::Pumped(Box::new(Pumped::none()));
         match std::mem::replace(&mut self.0, pumped) {
-            Way::Own(exchange) => self.0 = Way::Pumped(pump::start(exchange)),
+            Way::Own(exchange) => self.0 = Way::Pumped(Box::new(pump::start(exchange))),
             pumped @ Way::Pumped(_) => self.0 = pumped,
         }
     }
@@ -184,9 +195,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Http1<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
-    /// Whether the connection stands, and nothing came that nobody asked for.
+    /// Whether the connection stands, and nothing came that nobody asked for. A task that is out of its budget is told "pending"
+    /// unread, and knows nothing.
     fn is_idle(&mut self, cx: &mut Context<'_>) -> bool {
-        self.stays && self.read.is_empty() && self.fill(cx).is_pending()
+        self.stays && self.read.is_empty() && has_budget_remaining() && self.fill(cx).is_pending()
     }
 
     fn begin(&mut self, request: &mut Request<RequestBody>) {
@@ -308,11 +320,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
         }
     }
 
-    /// Waits for the connection's end, when nothing is to come any more.
+    /// Waits for the connection's end, or for anything else that comes when nothing is to come any more.
     pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.read.is_empty() {
             true => self.fill(cx).map(|_| ()),
-            false => Poll::Pending,
+            false => Poll::Ready(()),
         }
     }
 

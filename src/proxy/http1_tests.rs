@@ -265,14 +265,22 @@ const PIECES: [&str; 60] = [
 /// One that is right, or nearly.
 fn sensible() -> impl Strategy<Value = Vec<u8>> {
     let heads = prop::collection::vec(0..PIECES.len(), 0..4);
-    let length = prop::sample::select(vec![
+    // Longer ones than are read at once.
+    let long = "abcde".repeat(1_000);
+    let long = [
+        format!("content-length: 5000\r\n\r\n{long}"),
+        format!("transfer-encoding: chunked\r\n\r\n1388\r\n{long}\r\n0\r\n\r\n"),
+    ];
+    let short = [
         "content-length: 3\r\n\r\nabc",
         "content-length: 0\r\n\r\n",
         "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         "transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n1;x\r\nd\r\n0\r\nx-a: 1\r\nx-b: 2\r\n\r\n",
         "\r\nabc",
         "\r\n",
-    ]);
+    ];
+    let short = short.into_iter().map(str::to_owned);
+    let length = prop::sample::select(short.chain(long).collect::<Vec<_>>());
     let status = prop::sample::select(vec![0, 0, 0, 3, 4, 5, 6, 7, 8, 13]);
     (status, heads, length).prop_map(|(status, heads, length)| {
         let mut text = PIECES[status].to_owned();
@@ -284,7 +292,7 @@ fn sensible() -> impl Strategy<Value = Vec<u8>> {
                 text.push_str(PIECES[head]);
             }
         }
-        (text + length).into_bytes()
+        (text + &length).into_bytes()
     })
 }
 
@@ -361,14 +369,18 @@ fn uploaded(
     request.map(|_| body)
 }
 
-async fn sent_by_ours(mut request: Request<RequestBody>) -> Vec<u8> {
-    let (here, mut agent) = duplex(1 << 20);
+/// What an agent gets whose connection takes so much at once.
+async fn sent_by_ours(mut request: Request<RequestBody>, room: usize) -> Vec<u8> {
+    let (here, mut agent) = duplex(room);
+    let agent = tokio::spawn(async move {
+        let mut all = Vec::new();
+        agent.read_to_end(&mut all).await.unwrap();
+        all
+    });
     let mut http1 = Http1::new(here);
     let _ = timeout(WHILE, http1.send(&mut request)).await;
     drop(http1);
-    let mut all = Vec::new();
-    agent.read_to_end(&mut all).await.unwrap();
-    all
+    agent.await.unwrap()
 }
 
 async fn sent_by_hyper(request: Request<RequestBody>) -> Vec<u8> {
@@ -399,11 +411,12 @@ proptest! {
         ], 0..=5),
         pieces in prop::collection::vec(prop_oneof![0..6_usize, Just(5), Just(9_000), Just(70_000)], 0..4),
         trailers in any::<bool>(),
+        room in prop_oneof![64..512_usize, Just(1 << 20)],
     ) {
         let pieces: Vec<Bytes> = pieces.into_iter().map(|length| Bytes::from(vec![b'x'; length])).collect();
         let ask = || uploaded(&fields, &pieces, trailers, method);
         let (ours, theirs) = runtime().block_on(async {
-            (sent_by_ours(ask()).await, sent_by_hyper(ask()).await)
+            (sent_by_ours(ask(), room).await, sent_by_hyper(ask()).await)
         });
         // Of a body that is shorter than its length neither sends a whole request, but one may have sent more of it.
         if ours != theirs {
@@ -412,6 +425,35 @@ proptest! {
             prop_assert!(breaks, "{} {}", ours.escape_ascii(), theirs.escape_ascii());
         }
     }
+}
+
+#[test]
+fn an_agent_that_answers_early_and_then_thinks_sees_its_client_go() {
+    runtime().block_on(async {
+        // Too little for all of the request.
+        let (here, mut agent) = duplex(4096);
+        let mut http1 = Http1::new(here);
+        let mut asked = uploaded(&[], &[Bytes::from(vec![b'x'; 9_000])], false, "POST");
+        let answers = async {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(agent.read_u8().await.unwrap());
+            }
+            let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n";
+            agent.write_all(answer.as_bytes()).await.unwrap();
+            agent
+        };
+        let (answer, mut agent) = tokio::join!(http1.send(&mut asked), answers);
+        assert_eq!(answer.unwrap().status(), 200);
+        let first = std::future::poll_fn(|cx| http1.poll_frame(cx)).await;
+        assert_eq!(first.unwrap().unwrap().into_data().unwrap(), "a");
+        agent.read_exact(&mut [0; 9_000]).await.unwrap();
+        // The upload is over: there is nothing but the agent's next word to wait for.
+        tokio::time::sleep(WHILE).await;
+        drop(http1);
+        let end = timeout(WHILE, agent.read_u8()).await;
+        assert!(end.expect("the connection ends").is_err());
+    });
 }
 
 /// `CASES=…` for a long run.

@@ -1,5 +1,6 @@
 //! A request on its way out on a connection of HTTP/1.1: its head, and its body as it comes.
 
+use std::fmt;
 use std::io::{self, IoSlice, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -39,7 +40,6 @@ static NO_TRAILERS: [HeaderName; 12] = [
 ];
 
 /// See the module.
-#[derive(Debug)]
 pub(super) struct Outgoing {
     /// Heads, sizes of chunks and small pieces, and how much of it is gone.
     bytes: Vec<u8>,
@@ -51,6 +51,15 @@ pub(super) struct Outgoing {
     /// What is still to come.
     body: RequestBody,
     framing: Framing,
+}
+
+// What a client sent is nobody's to print.
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("framing", &self.framing)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How the body's end is told.
@@ -137,7 +146,9 @@ impl Outgoing {
 
     /// Takes what there is of the body, up to a measure. Says whether more is to come, and is waited for.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Broke> {
-        while !self.body.is_empty() && self.bytes.len() < GATHERED && self.piece.is_empty() {
+        // A piece may be gone, and what comes behind it not yet.
+        let room = |this: &Self| this.bytes.len() < GATHERED && this.behind.is_empty();
+        while !self.body.is_empty() && self.piece.is_empty() && room(self) {
             match Pin::new(&mut self.body).poll_frame(cx) {
                 Poll::Pending => return Ok(true),
                 Poll::Ready(Some(Ok(frame))) => {

@@ -167,7 +167,7 @@ async fn make(endpoint: &Arc<Endpoint>, protocol: Protocol) -> Result<Connection
             std::io::ErrorKind::ConnectionRefused => ConnectError::Refused,
             _ => ConnectError::Failed(error),
         })?;
-    // Fail only on a connection that is broken already, which the handshake will say.
+    // Fail only on a connection that is broken already, which its first use will say.
     let _ = stream.set_nodelay(true);
     let _ = keep_asking(&stream);
     let line = Line::new(stream, Arc::clone(endpoint.departure()));

@@ -11,6 +11,7 @@ use futures::Stream as _;
 use futures::channel::mpsc::{Receiver, Sender, channel};
 use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
 
 use super::broke::Broke;
 use super::http1::Exchange;
@@ -24,6 +25,18 @@ pub(super) struct Pumped {
     /// What was known of its length when it began.
     left: Option<u64>,
     over: bool,
+    task: Option<AbortHandle>,
+}
+
+/// Whoever goes before the answer is over cancels the exchange; after that the rest of the request may go on.
+impl Drop for Pumped {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take()
+            && !self.over
+        {
+            task.abort();
+        }
+    }
 }
 
 impl Pumped {
@@ -33,6 +46,7 @@ impl Pumped {
             pieces: channel(0).1,
             left: Some(0),
             over: true,
+            task: None,
         }
     }
 
@@ -75,16 +89,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (tell, pieces) = channel(0);
-    let pumped = Pumped {
+    let mut pumped = Pumped {
         pieces,
         left: exchange.size_hint().exact(),
         over: exchange.is_answered(),
+        task: None,
     };
     let mut pump = Pump {
         exchange,
         tell: (!pumped.over).then_some(tell),
     };
-    tokio::spawn(std::future::poll_fn(move |cx| pump.poll(cx)));
+    let task = tokio::spawn(std::future::poll_fn(move |cx| pump.poll(cx)));
+    pumped.task = Some(task.abort_handle());
     pumped
 }
 

@@ -32,6 +32,8 @@ impl Tunnels {
                     return Ok(());
                 };
                 client.write_all(&read).await?;
+                // TLS may hold some of it back, and what copies flushes its own alone.
+                client.flush().await?;
                 let (_, sent) = copy_bidirectional(&mut client, &mut agent).await?;
                 let sent = sent + read.len() as u64;
                 if let Some(account) = &mut account {
