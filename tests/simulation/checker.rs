@@ -47,6 +47,8 @@ pub struct Checker {
     /// Of each container that stopped serving by no hand of ours: whose it was, when that last was, and when the run had
     /// begun that served until then.
     lost: BTreeMap<ContainerId, (Uid, Instant, Option<Timestamp>)>,
+    /// Of each that our own hand took (paused it, say): by which server, when that was, and the run that served until then.
+    taken: BTreeMap<ContainerId, (usize, Instant, Option<Timestamp>)>,
     /// Since when the table of a server gives a container nothing new; only of those that it once did.
     rests: BTreeMap<(usize, ContainerId), Option<Instant>>,
     /// Since when it says that a container drains.
@@ -174,6 +176,16 @@ impl Checker {
         }
         self.lost
             .retain(|_, (_, at, _)| now.duration_since(*at) <= look.horizon);
+        self.taken
+            .retain(|_, (_, at, _)| now.duration_since(*at) <= look.horizon);
+        if let Some(ours) = ours
+            && let id = ContainerId(ours.call.target.clone())
+            && let Some(was) = before.get(&id).filter(|was| was.serves)
+            && self.seen.get(&id).is_none_or(|is| !is.serves)
+        {
+            let run = was.container.started_at;
+            self.taken.insert(id, (ours.server, now, run));
+        }
     }
 
     fn our_hand(
@@ -410,9 +422,13 @@ impl Checker {
                     Some(holder) => {
                         let run = (id.clone(), holder.container.started_at);
                         // One that ended a moment ago and runs again, by a start that took effect late: nobody can
-                        // have heard of it yet.
+                        // have heard of it yet. Nor another server of what one of ours took and started again.
                         let lost = self.lost.get(id);
-                        let news = lost.is_some_and(|(.., earlier)| *earlier != run.1);
+                        let taken = self.taken.get(id);
+                        let news = lost.is_some_and(|(.., earlier)| *earlier != run.1)
+                            || taken.is_some_and(|(by, _, earlier)| {
+                                *by != seat.server && *earlier != run.1
+                            });
                         if !holder.serves && !news && !look.programs.well.contains(&run) {
                             let name = &holder.container.name;
                             found
