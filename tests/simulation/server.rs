@@ -68,6 +68,8 @@ struct State {
     counts: Instant,
     /// When it was last seen to hold the lease.
     held: Option<Timestamp>,
+    /// What a call was about that was on its way when the server came to stand still.
+    sent: Option<String>,
 }
 
 impl Life {
@@ -279,7 +281,10 @@ impl Caller for Life {
             return Some(fault);
         }
         Some(match self.holds_up(trouble) {
-            Some((time, true)) => Fault::Sent(time),
+            Some((time, true)) => {
+                self.state.lock().sent = Some(call.target.clone());
+                Fault::Sent(time)
+            }
             Some((time, false)) => Fault::Then(time, Box::new(fault)),
             None => fault,
         })
@@ -325,7 +330,10 @@ impl Caller for Life {
             server: self.server,
             superseded: self.superseded(),
         };
-        self.shared.step(Some(ours).filter(|_| well));
+        // What was decided before a long stop was right then, and nobody can take it back.
+        let sent = self.state.lock().sent.take_if(|of| *of == call.target);
+        self.shared
+            .step(Some(ours).filter(|_| well && sent.is_none()));
     }
 
     // As good as somebody else's hand.
@@ -374,6 +382,7 @@ impl Server {
                 hindered: now,
                 counts: now,
                 held: None,
+                sent: None,
             }),
         });
         let store = world.store.caller(world.remembers);

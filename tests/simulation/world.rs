@@ -625,9 +625,10 @@ impl World {
         self.heal();
         self.matched(limit).await;
         // A run that was ready for 10 s ends a row of failures, and the status says so; a call that hangs ends
-        // too, and what a late write left is mended by the resync.
+        // too, and what a late write left is mended by the resync, which comes to each key within two intervals.
         let struck = self.shared.script.lock().struck_at.is_some();
-        self.rest(if struck { s(70) } else { s(12) }).await;
+        self.rest(if struck { RESYNC * 2 + s(10) } else { s(12) })
+            .await;
         self.matched(limit).await;
         let from = self.shared.script.lock().made.len();
         self.rest(quiet).await;
