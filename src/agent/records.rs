@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spec::HealthCheck;
+use super::spec::{AgentSpec, HealthCheck};
 use super::{Revision, Shape};
 use crate::names::AgentName;
 
@@ -53,6 +53,13 @@ pub struct Check {
 }
 
 impl Check {
+    /// That of a spec.
+    pub fn of(spec: &AgentSpec) -> Self {
+        Self {
+            health_check: spec.health_check.clone(),
+        }
+    }
+
     /// Whether another asks the same. What is made of the answers (`interval`, `retries`, `startPeriod`, `restartOnStatus`) is no
     /// part of that.
     pub fn asks_like(&self, other: &Self) -> bool {

@@ -56,6 +56,13 @@ pub struct QueueStatus {
 }
 
 impl AgentStatus {
+    /// What it says of a container.
+    pub fn instance(&self, container: &str) -> Option<&InstanceStatus> {
+        self.instances
+            .iter()
+            .find(|instance| instance.container_id == container)
+    }
+
     /// The same without the lines of any log.
     pub fn without_lines(mut self) -> Self {
         for condition in &mut self.conditions {

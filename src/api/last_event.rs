@@ -8,7 +8,7 @@ use crate::event_stream::Place;
 use crate::journal::{EventJournal, RecordId, Result};
 
 /// Events that are read at once.
-const PAGE: usize = 64;
+pub(super) const PAGE: usize = 64;
 
 /// Looks for the event of one `Last-Event-ID`.
 pub(super) struct LastEvent<'a> {

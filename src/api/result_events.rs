@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::ApiState;
-use super::last_event::LastEvent;
+use super::last_event::{LastEvent, PAGE};
 use super::refusal::{Answer, Refusal};
 use super::results::{Visit, opened, private};
 use crate::event_stream::{Place, ours, written};
@@ -31,8 +31,6 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const LOOK: Duration = Duration::from_millis(250);
 /// After so long without an event a comment goes out, so that a dead connection is noticed on both sides.
 const QUIET: Duration = Duration::from_secs(15);
-/// Events that are read at once.
-const PAGE: usize = 64;
 /// How long a client waits for the event that it has to be kept.
 const TRAILS: Duration = Duration::from_secs(3);
 

@@ -81,12 +81,7 @@ impl Following {
                 self.lines.insert(lines)
             }
         };
-        let Some(line) = patience::next::<WatchLine>(lines).await? else {
-            return Err(Failure::Unreachable {
-                server: self.client.address().to_string(),
-                cause: "the watch ended".to_owned(),
-            });
-        };
+        let line: WatchLine = patience::line(lines, &self.client).await?;
         self.patience.heard();
         Ok(self.take(line))
     }

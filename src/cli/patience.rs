@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Failure;
+use super::client::Client;
 use super::lines::Lines;
 
 /// How long the server may be away from a watch.
@@ -59,4 +60,18 @@ pub(super) async fn pause() {
 /// The next line of a watch; `None` when it ended, or is silent for too long.
 pub(super) async fn next<T: DeserializeOwned>(lines: &mut Lines) -> Result<Option<T>, Failure> {
     timeout(SILENCE, lines.next()).await.unwrap_or(Ok(None))
+}
+
+/// The next line of a watch whose end is no answer: a server that ends it has gone.
+///
+/// # Errors
+/// That it has, beside those of the line.
+pub(super) async fn line<T: DeserializeOwned>(
+    lines: &mut Lines,
+    client: &Client,
+) -> Result<T, Failure> {
+    next(lines).await?.ok_or_else(|| Failure::Unreachable {
+        server: client.address().to_string(),
+        cause: "the watch ended".to_owned(),
+    })
 }

@@ -59,12 +59,7 @@ impl Watching {
                 self.lines.insert(lines)
             }
         };
-        let Some(line) = patience::next::<WatchLine>(lines).await? else {
-            return Err(Failure::Unreachable {
-                server: self.client.address().to_string(),
-                cause: "the watch ended".to_owned(),
-            });
-        };
+        let line: WatchLine = patience::line(lines, &self.client).await?;
         self.patience.heard();
         let name = line
             .object

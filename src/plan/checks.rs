@@ -38,12 +38,7 @@ impl Checks {
                 proven: BTreeMap::new(),
             };
         };
-        let (own, asked) = (
-            Check {
-                health_check: agent.spec.health_check.clone(),
-            },
-            agent.revision(),
-        );
+        let (own, asked) = (Check::of(&agent.spec), agent.revision());
         let records = input.observed.records.as_deref().unwrap_or_default();
         let recorded = records
             .iter()

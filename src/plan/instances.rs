@@ -126,8 +126,7 @@ pub(super) fn remembered<'a>(
     status: &'a AgentStatus,
     container: &Container,
 ) -> Option<&'a InstanceStatus> {
-    let mut instances = status.instances.iter();
-    instances.find(|instance| instance.container_id == container.id.0)
+    status.instance(&container.id.0)
 }
 
 /// The containers of the agent's present life, by ordinal and incarnation.

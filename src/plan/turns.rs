@@ -81,9 +81,7 @@ fn readiness(before: &AgentStatus, after: &AgentStatus, observed: &Observed) -> 
 /// What became of an instance that was ready; `None`: it still is.
 fn lost(was: &InstanceStatus, after: &AgentStatus, observed: &Observed) -> Option<String> {
     let name = &was.name;
-    let mut there = after.instances.iter();
-    let is = there.find(|one| one.container_id == was.container_id);
-    let Some(is) = is else {
+    let Some(is) = after.instance(&was.container_id) else {
         return Some(format!("{name} is gone"));
     };
     let probe = observed.probes.get(&ContainerId(is.container_id.clone()));

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::Proxy;
 use super::attempt::attempt;
 use super::claim::{LEASE, held, tell};
-use super::keep::{Keeping, persistence, terms};
+use super::keep::{Keeping, UNSAID, persistence, terms};
 use super::wait::has;
 use crate::agent::Uid;
 use crate::agent::spec::Order;
@@ -200,10 +200,10 @@ impl Proxy {
             }
             let table = self.endpoints.table();
             let route = table.routes.get(record.agent.as_str());
-            let persistence = route.map(|route| persistence(route)).unwrap_or_default();
+            let persistence = route.map_or(&*UNSAID, |route| persistence(route));
             let verdict = judge(
                 Outcome::Lapsed,
-                terms(&record.head, &persistence),
+                terms(&record.head, persistence),
                 record.standing.tries(),
             );
             let reason = "the server that delivered it ended before the answer came";
@@ -277,7 +277,7 @@ impl Proxy {
         let Some(ended) = held(keeping, claim, attempt(self, route, claimed)).await else {
             return false;
         };
-        let terms = terms(&claimed.record.head, &persistence(route));
+        let terms = terms(&claimed.record.head, persistence(route));
         let verdict = judge(ended.outcome, terms, claimed.record.standing.tries());
         if verdict == Verdict::Release {
             shared.resting.lock().insert(claimed.record.uid.clone());

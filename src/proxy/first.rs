@@ -9,9 +9,7 @@ use super::attempt;
 use super::body::{ProxyBody, RequestBody};
 use super::capture::{Unread, gather};
 use super::claim::LEASE;
-use super::draft::Draft;
 use super::keep::{Entered, Entry, persistence, terms};
-use super::keyed::Keyed;
 use super::live::{Live, Whose};
 use super::manner::Manner;
 use super::refusal::Refusal;
@@ -60,19 +58,13 @@ impl Proxy {
             Err(Unread::Crowded(_)) => return Err(Refusal::NoRoom { agent }),
         };
         let head = Request::from_parts(parts, ());
-        let entry = Entry {
-            agent,
-            route,
-            draft: Draft::of(&head).called(manner.callback.clone()),
-            keyed: Keyed::of(&head, &body.bytes),
-            body: body.bytes.clone(),
-            begin: Begin::Live(LEASE),
-        };
+        let begin = Begin::Live(LEASE);
+        let entry = Entry::of(agent, route, &head, body.bytes.clone(), manner, begin);
         let whose = Whose {
             uid: route.uid.clone(),
             agent: agent.to_owned(),
             called: manner.callback.is_some(),
-            terms: terms(&entry.draft.head, &persistence),
+            terms: terms(&entry.draft.head, persistence),
             resumable: persistence.resumable,
             goes_on: route.proxy.on_disconnect != Some(OnDisconnect::Cancel),
         };

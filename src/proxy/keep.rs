@@ -1,6 +1,6 @@
 //! A request's way into the journal, and what its client is told of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,9 +34,6 @@ use crate::wire::AdmittedBody;
 /// The public path under which a record is shown to whoever holds its capability.
 pub const RESULTS: &str = "/results";
 
-/// The default of `persistence.maxBody`.
-const MAX_BODY: u64 = 1 << 20;
-
 /// What requests are kept with.
 #[derive(Clone)]
 pub struct Keeping {
@@ -69,10 +66,7 @@ pub(super) struct Sketch {
 impl Sketch {
     /// Of a request that is about to be sent; what passes of its body is copied.
     pub(super) fn of(request: &mut Request<RequestBody>, route: &Route, room: &Room) -> Self {
-        let most = route
-            .persistence
-            .as_ref()
-            .map_or(MAX_BODY, |given| given.max_body.bytes);
+        let most = persistence(route).max_body.bytes;
         let body = room.copy(usize::try_from(most).unwrap_or(usize::MAX));
         request.body_mut().copied(body.clone());
         let mut head = Request::new(());
@@ -123,14 +117,7 @@ impl Proxy {
             Unread::Broken(cause) => Refusal::Upload { agent, cause },
         })?;
         let head = Request::from_parts(parts, ());
-        let entry = Entry {
-            agent,
-            route,
-            draft: Draft::of(&head).called(manner.callback.clone()),
-            keyed: Keyed::of(&head, &body.bytes),
-            body: body.bytes,
-            begin: Begin::Pending,
-        };
+        let entry = Entry::of(agent, route, &head, body.bytes, manner, Begin::Pending);
         let entered = self.enter(keeping, entry).await;
         let kept = match entered.map_err(|error| Refusal::NotKept { agent, error })? {
             Entered::Kept(kept) => kept,
@@ -177,7 +164,7 @@ impl Proxy {
         let kept = match sketch.body.whole() {
             Some(body) => {
                 let draft = Draft::of(&sketch.head).called(manner.callback.clone());
-                let terms = terms(&draft.head, &persistence(route));
+                let terms = terms(&draft.head, persistence(route));
                 let begin = match judge(Outcome::NoAnswer, terms, 1) {
                     Verdict::Settle(_) => Begin::Unknown,
                     Verdict::Retry(_) | Verdict::Release => Begin::Pending,
@@ -240,6 +227,27 @@ pub(super) struct Entry<'a> {
     pub(super) body: Bytes,
     pub(super) begin: Begin,
     pub(super) keyed: Option<Keyed>,
+}
+
+impl<'a> Entry<'a> {
+    /// That of a request whose body was read.
+    pub(super) fn of(
+        agent: &'a str,
+        route: &'a Route,
+        head: &Request<()>,
+        body: Bytes,
+        manner: &Manner,
+        begin: Begin,
+    ) -> Self {
+        Self {
+            agent,
+            route,
+            draft: Draft::of(head).called(manner.callback.clone()),
+            keyed: Keyed::of(head, &body),
+            body,
+            begin,
+        }
+    }
 }
 
 /// What became of that.
@@ -410,7 +418,10 @@ pub(super) fn private(headers: &mut HeaderMap) {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
+/// What holds of keeping requests where no spec says anything.
+pub(super) static UNSAID: LazyLock<Persistence> = LazyLock::new(Persistence::default);
+
 /// What an agent's spec says of keeping requests.
-pub(super) fn persistence(route: &Route) -> Persistence {
-    route.persistence.clone().unwrap_or_default()
+pub(super) fn persistence(route: &Route) -> &Persistence {
+    route.persistence.as_ref().unwrap_or(&UNSAID)
 }

@@ -78,8 +78,7 @@ impl Reconcile {
 
 /// Whether a container was ready on this run of it, as far as is remembered.
 fn well(status: &AgentStatus, target: &Target) -> bool {
-    let mut instances = status.instances.iter();
-    let of_it = instances.find(|one| one.container_id == target.container.0);
+    let of_it = status.instance(&target.container.0);
     of_it.is_some_and(|one| one.ready && one.started_at == target.started_at)
 }
 

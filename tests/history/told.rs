@@ -1,24 +1,21 @@
 //! A delivery whose end the journal does not hear for a long time: nobody takes its server for a dead one meanwhile.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use agentainer::agent::Uid;
 use agentainer::agent::spec::Persistence;
-use agentainer::front::Limits;
 use agentainer::journal::{
-    Admission, Begin, Bounds, Capability, Head, News, RecordId, RequestJournal as _, State,
+    Admission, Begin, Bounds, Capability, Head, RecordId, RequestJournal as _, State,
 };
-use agentainer::proxy::{Ended, Keeping};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::agents::{Agent, Recorder};
 use crate::fake_journal::{FakeJournal, Fault};
 use crate::rig::Rig;
+use crate::world::{delivers, keeps};
 
 /// A server on this journal, at which calls of these names fail until then.
 fn server(
@@ -37,15 +34,7 @@ fn server(
 }
 
 fn serves(journal: FakeJournal, agent: &Agent) -> Rig {
-    let keeping = Keeping {
-        journal: Arc::new(journal),
-        news: Arc::new(News::default()),
-        in_memory: false,
-        events: None,
-        callable: agentainer::callback::Rules::default(),
-    };
-    let hold = Duration::from_millis(100);
-    let rig = Rig::built(hold, Limits::default(), |proxy| proxy.keeping(keeping));
+    let rig = keeps(journal);
     let at: Vec<_> = agent.place.iter().collect();
     let at: Vec<_> = at.iter().map(|(name, at)| (name.as_str(), *at)).collect();
     rig.publish("users", &at, |publication| {
@@ -53,8 +42,7 @@ fn serves(journal: FakeJournal, agent: &Agent) -> Rig {
         publication.explanation = "it is down".to_owned();
         publication.persistence = Some(Persistence::default());
     });
-    let ended: Arc<Ended> = Arc::new(|_| Box::pin(std::future::ready(Vec::new())));
-    tokio::spawn(Arc::clone(&rig.proxy).deliver(ended, CancellationToken::new()));
+    delivers(&rig);
     rig
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use agentainer::agent::Uid;
 use agentainer::agent::spec::{Order, Persistence};
 use agentainer::front::Limits;
-use agentainer::journal::{Capability, News, RecordId, RequestJournal as _};
+use agentainer::journal::{Capability, News, RecordId, RequestJournal};
 use agentainer::proxy::{Ended, Keeping};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -26,6 +26,25 @@ use crate::history_clients::{Outcome, send};
 use crate::lies::{Liar, Lie, Shared};
 use crate::rig::Rig;
 use crate::wishes;
+
+/// A server's data path on this journal, which delivers nothing yet.
+pub fn keeps(journal: impl RequestJournal + 'static) -> Rig {
+    let keeping = Keeping {
+        journal: Arc::new(journal),
+        news: Arc::new(News::default()),
+        in_memory: false,
+        events: None,
+        callable: agentainer::callback::Rules::default(),
+    };
+    let hold = Duration::from_millis(100);
+    Rig::built(hold, Limits::default(), |proxy| proxy.keeping(keeping))
+}
+
+/// From now on it delivers.
+pub fn delivers(rig: &Rig) -> JoinHandle<()> {
+    let ended: Arc<Ended> = Arc::new(|_| Box::pin(std::future::ready(Vec::new())));
+    tokio::spawn(Arc::clone(&rig.proxy).deliver(ended, CancellationToken::new()))
+}
 
 /// What goes wrong at a call of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,22 +248,12 @@ impl World {
             lie: self.plan.lie,
             shared: Arc::clone(&self.shared),
         };
-        let keeping = Keeping {
-            journal: Arc::new(liar),
-            news: Arc::new(News::default()),
-            in_memory: false,
-            events: None,
-            callable: agentainer::callback::Rules::default(),
-        };
-        let hold = Duration::from_millis(100);
-        let rig = Rig::built(hold, Limits::default(), |proxy| proxy.keeping(keeping));
+        let rig = keeps(liar);
         for agent in &self.agents {
             publish(&rig, agent);
         }
-        let ended: Arc<Ended> = Arc::new(|_| Box::pin(std::future::ready(Vec::new())));
-        let deliver = Arc::clone(&rig.proxy).deliver(ended, CancellationToken::new());
         Server {
-            deliver: tokio::spawn(deliver),
+            deliver: delivers(&rig),
             rig,
             dead,
         }

@@ -125,9 +125,7 @@ fn chosen<'a>(
             Refusal::new(StatusCode::NOT_FOUND, "revision-not-found", title, detail).about(name)
         });
     }
-    let own = Check {
-        health_check: live.spec.health_check.clone(),
-    };
+    let own = Check::of(&live.spec);
     let by_another = records.iter().find(|record| {
         let proven = record.proven.as_ref();
         record.revision == asked

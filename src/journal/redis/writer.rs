@@ -42,10 +42,7 @@ impl Entry {
     fn bytes(&self) -> usize {
         match self {
             Self::Admit(admission, _) => admission.body.len(),
-            Self::Settle(_, settlement, _) => {
-                let answer = settlement.answer.as_ref();
-                answer.map_or(0, |answer| answer.body.len())
-            }
+            Self::Settle(_, settlement, _) => answered(settlement),
         }
     }
 }
@@ -181,8 +178,7 @@ impl Writing {
         if all.is_empty() {
             return;
         }
-        let answer = |one: &Settlement| one.answer.as_ref().map_or(0, |answer| answer.body.len());
-        let bytes: usize = all.iter().map(|(_, one, _)| answer(one) + 600).sum();
+        let bytes: usize = all.iter().map(|(_, one, _)| answered(one) + 600).sum();
         let mut command = self.command(&self.scripts.settle, 1 + 8 * all.len(), bytes);
         let mut waiting = Vec::with_capacity(all.len());
         for (claim, settlement, said) in all {
@@ -197,6 +193,12 @@ impl Writing {
             .await;
         tell(waiting, answers, |held| Ok(held == 1));
     }
+}
+
+/// How many bytes of a body a claim's end has with it.
+fn answered(settlement: &Settlement) -> usize {
+    let answer = settlement.answer.as_ref();
+    answer.map_or(0, |answer| answer.body.len())
 }
 
 /// Tells each what came of its record.
